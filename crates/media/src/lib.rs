@@ -1,0 +1,15 @@
+//! What a stream, a rung, a segment, a playlist and a URL are.
+//!
+//! Everything here is a function of its arguments: no I/O, no clock, no tokio, no FFmpeg. Time comes in as a
+//! parameter, bytes come in as [`bytes::Bytes`]. Start reading with [`unit`], then [`route`], [`cut`] and [`hls`].
+#![forbid(unsafe_code)]
+
+pub mod aac;
+pub mod flv;
+pub mod h264;
+pub mod ladder;
+pub mod mp4;
+pub mod name;
+pub mod projection;
+pub mod route;
+pub mod unit;
