@@ -1,1 +1,181 @@
-//! TODO
+//! What viewers pull from: a caching tier in front of origins.
+//!
+//! Start reading with [`serve`], which is a request's life. Below it: `key` (what is asked for), `policy` (the table),
+//! `hub` over `playlist` and `document` (small texts that change), `cache` over `flight` and `fetch` (media files, one
+//! fetch each), `upstream` over `origins` (whom to ask). `key`, `policy`, `playlist` and `origins` are pure; `flight`
+//! and `cache` are driven by whoever calls them.
+//!
+//! Knows nothing of how streams are made: what it needs of a playlist it reads from its text.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod cache;
+mod document;
+mod failure;
+mod fetch;
+mod flight;
+mod hub;
+mod key;
+mod ledger;
+mod origins;
+mod playlist;
+mod policy;
+mod serve;
+mod upstream;
+
+pub use upstream::BadOrigin;
+
+use cache::Cache;
+use document::Documents;
+use fetch::Fetcher;
+use hub::Hub;
+use ledger::Ledger;
+use metrics::gauge;
+use policy::Policy;
+use serve::{Front, FrontParts};
+use service::config::Config;
+use service::http::Limits;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use upstream::Upstream;
+
+/// How often what is past its time is thrown out.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Why an edge did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address can't be listened on.
+    #[error("can't listen on edge.http = {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The origins are not ones to pull from.
+    #[error("edge.origins: {0}")]
+    Origins(#[from] BadOrigin),
+}
+
+/// An edge that listens.
+#[derive(Debug)]
+pub struct Edge {
+    listener: TcpListener,
+    address: SocketAddr,
+    state: State,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    shutdown: CancellationToken,
+}
+
+/// What is looked at from outside.
+#[derive(Debug, Clone)]
+struct State {
+    front: Front,
+    ledger: Arc<Ledger>,
+    upstream: Arc<Upstream>,
+}
+
+impl Edge {
+    /// Listens on `edge.http`; pulls from `origins`, in order of preference. From `shutdown` on it finishes what is in
+    /// flight and lets waiting viewers go.
+    pub async fn bind(config: &Config, origins: Vec<String>, shutdown: CancellationToken) -> Result<Self, Error> {
+        let upstream = Arc::new(Upstream::new(&origins)?);
+        let wanted = config.edge.http;
+        let bind = |source| Error::Bind { address: wanted, source };
+        let listener = TcpListener::bind(wanted).await.map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let millis = |ms: u32| Duration::from_millis(ms.into());
+        let window = Duration::from_secs(config.hls.window_s.into());
+        let policy = Arc::new(Policy::new(millis(config.hls.segment_ms), millis(config.hls.part_ms), window));
+        // A tenth above the budget, for what slow viewers still read of what was thrown out.
+        let budget = config.edge.cache_bytes;
+        let ledger = Ledger::new(budget.saturating_add(budget / 10));
+        let cache = Arc::new(Cache::new(budget, Arc::clone(&ledger)));
+        let fetcher = Fetcher {
+            upstream: Arc::clone(&upstream),
+            cache: Arc::clone(&cache),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        let documents = Documents::new(
+            Arc::clone(&upstream),
+            Arc::clone(&ledger),
+            tasks.clone(),
+            stop.clone(),
+            shutdown.clone(),
+        );
+        let hub = Hub::new(documents.clone(), Arc::clone(&policy));
+        let front = Front { parts: Arc::new(FrontParts { policy, cache, fetcher, documents, hub }) };
+        Ok(Self { listener, address, state: State { front, ledger, upstream }, tasks, stop, shutdown })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Gives a function that tells how the edge is doing, for `/stat`.
+    pub fn stat(&self) -> impl Fn() -> serde_json::Value + Clone + Send + Sync + 'static {
+        let state = self.state.clone();
+        move || state.stat()
+    }
+
+    /// Serves until the shutdown, then finishes what is in flight.
+    pub async fn run(self) {
+        let Self { listener, state, tasks, stop, shutdown, .. } = self;
+        let handler = state.front.clone();
+        tasks.spawn(keep_house(state, stop.clone()));
+        service::http::serve(listener, handler, Limits::new("edge"), shutdown).await;
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+/// Throws out what is past its time, and says how much is left.
+async fn keep_house(state: State, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(SWEEP);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let (parts, now) = (&state.front.parts, Instant::now());
+        parts.cache.sweep(now);
+        parts.documents.sweep(now);
+        parts.hub.sweep(now);
+        let stat = parts.cache.stat();
+        gauge!("live360_edge_memory_bytes").set(state.ledger.used() as f64);
+        gauge!("live360_edge_cache_bytes").set(stat.bytes as f64);
+        gauge!("live360_edge_cache_entries").set(stat.entries as f64);
+        gauge!("live360_edge_flights_running").set(stat.running as f64);
+        gauge!("live360_edge_documents").set(parts.documents.count() as f64);
+    }
+}
+
+impl State {
+    fn stat(&self) -> serde_json::Value {
+        let parts = &self.front.parts;
+        let origin = |(address, down)| serde_json::json!({ "address": address, "asked_last": down });
+        let rendition = |(name, rendition, msn, parts, age): (String, String, u64, u32, Duration)| {
+            let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            serde_json::json!({ "name": name, "rendition": rendition, "msn": msn, "parts": parts, "age_ms": age_ms })
+        };
+        serde_json::json!({
+            "origins": self.upstream.stat().into_iter().map(origin).collect::<Vec<_>>(),
+            "memory": { "bytes": self.ledger.used(), "limit_bytes": self.ledger.limit() },
+            "cache": parts.cache.stat(),
+            "documents": parts.documents.count(),
+            "renditions": parts.hub.stat(Instant::now()).into_iter().map(rendition).collect::<Vec<_>>(),
+        })
+    }
+}

@@ -1,1 +1,132 @@
-//! TODO
+//! RTMP in, HLS out.
+//!
+//! [`Origin`] binds the listeners and owns everything behind them. A publisher's connection is in `rtmp`, a stream's life
+//! in `live`, what edges pull is in `serve`. Start reading at `live::core`.
+#![forbid(unsafe_code)]
+
+pub mod ingest;
+mod live;
+pub mod rtmp;
+mod serve;
+
+use live::{Door, Registry};
+use media::name::StreamName;
+use service::config::Config;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Where an origin listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addrs {
+    /// RTMP.
+    pub rtmp: SocketAddr,
+    /// HTTP, for edges.
+    pub http: SocketAddr,
+}
+
+/// Why an origin did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A listener.
+    #[error("cannot listen on {key} = {addr}: {source}")]
+    Bind {
+        /// The config key.
+        key: &'static str,
+        /// Its value.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder for live windows.
+    #[error("cannot write below data_dir = {dir}: {source}")]
+    DataDir {
+        /// The folder.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// An origin, bound and ready to run.
+#[derive(Debug)]
+pub struct Origin {
+    rtmp: TcpListener,
+    http: TcpListener,
+    addrs: Addrs,
+    registry: Arc<Registry>,
+    shutdown: CancellationToken,
+}
+
+/// Looks into a running origin and steers it: what the admin listener needs.
+#[derive(Debug, Clone)]
+pub struct Handle(Arc<Registry>);
+
+impl Handle {
+    /// What `/stat` says of this tier.
+    pub fn stat(&self) -> serde_json::Value {
+        self.0.stat()
+    }
+
+    /// Ends a stream. `false` if there is none of that name.
+    pub async fn end(&self, name: &StreamName) -> bool {
+        self.0.end(name).await
+    }
+}
+
+impl Origin {
+    /// Binds both listeners and takes up the streams that an earlier process left. `program` is this binary: the ladder's
+    /// children run it.
+    pub async fn bind(config: &Config, program: PathBuf, shutdown: CancellationToken) -> Result<Self, Error> {
+        live::check_folder(&config.data_dir)
+            .map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
+        let rtmp = listen("origin.rtmp", config.origin.rtmp).await?;
+        let http = listen("origin.http", config.origin.http).await?;
+        let addr = |key, listener: &TcpListener, asked| {
+            listener.local_addr().map_err(|source| Error::Bind { key, addr: asked, source })
+        };
+        let addrs = Addrs {
+            rtmp: addr("origin.rtmp", &rtmp, config.origin.rtmp)?,
+            http: addr("origin.http", &http, config.origin.http)?,
+        };
+        let registry = Registry::new(config.clone(), program, shutdown.clone());
+        registry.restore();
+        Ok(Self { rtmp, http, addrs, registry, shutdown })
+    }
+
+    /// Where it listens.
+    pub fn addrs(&self) -> Addrs {
+        self.addrs
+    }
+
+    /// What the admin listener needs.
+    pub fn handle(&self) -> Handle {
+        Handle(self.registry.clone())
+    }
+
+    /// Runs until shutdown, and then until every stream has put down what it had.
+    pub async fn run(self) {
+        let Self { rtmp, http, addrs, registry, shutdown } = self;
+        if addrs.rtmp.ip().is_loopback() {
+            tracing::info!(
+                "encoders on this machine only: to let others publish, set origin.rtmp = \"0.0.0.0:{}\"",
+                addrs.rtmp.port()
+            );
+        }
+        let server = serve::Server::new(registry.clone(), shutdown.clone());
+        let limits = service::http::Limits::new("origin");
+        let ingest = Arc::new(Door(registry.clone()));
+        tokio::join!(
+            rtmp::serve(rtmp, ingest, rtmp::Limits::default(), shutdown.clone()),
+            service::http::serve(http, server, limits, shutdown.clone()),
+        );
+        registry.finished().await;
+    }
+}
+
+async fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(addr).await.map_err(|source| Error::Bind { key, addr, source })
+}

@@ -98,7 +98,7 @@ impl Ladder {
                 RungSpec::Encoded { width: w, bitrate } if w < width => Some(Rung {
                     rendition: Rendition::Encoded(w),
                     width: even(u64::from(w)),
-                    height: even(scaled(w, height, width)),
+                    height: Self::height(w, (width, height)),
                     bitrate: Some(bitrate),
                 }),
                 _ => None,
@@ -107,6 +107,19 @@ impl Ladder {
         encoded.sort_by_key(|rung| std::cmp::Reverse(rung.width));
         let wants_source = self.0.contains(&RungSpec::Source) || encoded.is_empty();
         wants_source.then_some(source).into_iter().chain(encoded).collect()
+    }
+
+    /// The cap of an encoded rung, bit/s.
+    pub fn bitrate(&self, rendition: Rendition) -> Option<u32> {
+        self.0.iter().find_map(|spec| match *spec {
+            RungSpec::Encoded { bitrate, .. } if spec.rendition() == rendition => Some(bitrate),
+            _ => None,
+        })
+    }
+
+    /// The height that goes with a width in the shape of a source, even.
+    pub fn height(width: u32, source: (u32, u32)) -> u32 {
+        even(scaled(width, source.1, source.0))
     }
 
     /// The lines as the config writes them.

@@ -5,11 +5,20 @@
 #![forbid(unsafe_code)]
 
 pub mod aac;
+pub mod audio;
+mod bits;
+pub mod clock;
+pub mod cut;
+pub mod error;
 pub mod flv;
 pub mod h264;
+pub mod hls;
 pub mod ladder;
 pub mod mp4;
 pub mod name;
+pub mod package;
 pub mod projection;
+pub mod rate;
 pub mod route;
 pub mod unit;
+pub mod window;

@@ -1,1 +1,13 @@
-//! TODO
+//! What every process needs: config, telemetry, HTTP listeners, the admin listener, shutdown, the READY line.
+//!
+//! Knows nothing of streams beyond their names. Nothing here exits the process or reads the environment: [`config`] is
+//! handed both, and what is global ([`telemetry`]) is installed only by functions that the binary calls.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod config;
+pub mod http;
+pub mod ready;
+pub mod secret;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,1 +1,3 @@
-//! TODO
+//! What an operator runs against a server.
+
+pub mod lint;

@@ -1,0 +1,48 @@
+//! A rung's I-frame playlist: one byte range a segment, the first chunk, which holds just the IDR (§4.4.3.6).
+
+use super::media::{MediaPlaylist, line};
+
+/// The I-frame playlist that goes with a media playlist.
+pub fn iframes(media: &MediaPlaylist) -> String {
+    let mut out = String::with_capacity(256 + 120 * media.segments.len());
+    line(&mut out, format_args!("#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:{}", media.target_s));
+    line(&mut out, format_args!("#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-I-FRAMES-ONLY"));
+    line(&mut out, format_args!("#EXT-X-MEDIA-SEQUENCE:{}", media.media_sequence));
+    line(&mut out, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{}", media.discontinuity_sequence));
+    let mut map = "";
+    for segment in &media.segments {
+        segment.write_head(&mut out, &mut map);
+        if segment.gap {
+            line(&mut out, format_args!("#EXT-X-GAP"));
+        }
+        line(&mut out, format_args!("#EXTINF:{:.6},", segment.seconds));
+        line(&mut out, format_args!("#EXT-X-BYTERANGE:{}@0\n{}", segment.first_chunk, segment.uri));
+    }
+    if media.ended {
+        line(&mut out, format_args!("#EXT-X-ENDLIST"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hls::Segment;
+
+    #[test]
+    fn each_segment_gives_its_first_chunk() {
+        let segment = Segment {
+            uri: "7.m4s".to_owned(),
+            seconds: 2.0,
+            map: "init-00.mp4".to_owned(),
+            first_chunk: 4321,
+            ..Segment::default()
+        };
+        let media =
+            MediaPlaylist { target_s: 2, media_sequence: 7, segments: vec![segment], ..MediaPlaylist::default() };
+        let text = iframes(&media);
+        assert!(text.contains("#EXT-X-I-FRAMES-ONLY\n"), "{text}");
+        assert!(text.contains("#EXTINF:2.000000,\n#EXT-X-BYTERANGE:4321@0\n7.m4s\n"), "{text}");
+        assert!(text.contains("#EXT-X-MAP:URI=\"init-00.mp4\"\n"), "{text}");
+    }
+}

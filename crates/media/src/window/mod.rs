@@ -1,0 +1,401 @@
+//! A stream's live window: which segments there are, under which numbers, in every rendition.
+//!
+//! The only place that numbers segments. One table of slots for all renditions keeps them in step; a rendition that
+//! lacks a segment has a gap under its number. Knows durations and sizes, holds no media, reads no clock. How the table
+//! reads as a playlist is in `playlist`.
+
+use crate::ladder::Rendition;
+use crate::package::Closed;
+use crate::route::File;
+use crate::unit::VIDEO_TIMESCALE;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+mod playlist;
+#[cfg(test)]
+mod tests;
+
+/// Fewest segments that stay listed, whatever the window's length (HLS authoring rules, 8.11).
+const SEGMENTS_MIN: usize = 6;
+
+/// How many slots an encoded rung may be behind before the one it lacks is a gap.
+const LAG_SLOTS_MAX: u64 = 2;
+
+/// One segment's place in time, the same in every rendition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Media time of its first picture, 90 kHz.
+    pub start: i64,
+    /// Media time of its end; `None` while it is in progress.
+    pub end: Option<i64>,
+    /// The timeline breaks before it.
+    pub discontinuity: bool,
+}
+
+/// What one rendition has of a slot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Cell {
+    /// Parts so far.
+    Open(Vec<PartMark>),
+    /// A whole segment.
+    Whole(Closed, Vec<PartMark>),
+    /// Missing; the parts that were published before that was known stay listed.
+    Gap(Vec<PartMark>),
+}
+
+/// A listed part: duration in the rendition's timescale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct PartMark {
+    ticks: i64,
+    independent: bool,
+}
+
+/// One rendition's column of the table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Column {
+    rendition: SerdeRendition,
+    /// One cell a slot, oldest first; slots without one are still ahead of this rendition.
+    cells: VecDeque<Cell>,
+    /// Init segments, oldest first.
+    inits: VecDeque<Init>,
+    rates: Rates,
+}
+
+/// An init segment and from where on it is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Init {
+    from: u64,
+    hash: String,
+    timescale: u32,
+}
+
+/// Measured bit rates of a rendition, in bit/s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Rates {
+    /// Of the highest segment.
+    pub peak: u64,
+    /// Of the first chunks alone, the highest.
+    pub iframes_peak: u64,
+    bits: u64,
+    micros: u64,
+}
+
+impl Rates {
+    /// Average over everything so far, bit/s.
+    pub fn average(&self) -> u64 {
+        self.bits.saturating_mul(1_000_000).checked_div(self.micros).unwrap_or(0)
+    }
+
+    fn add(&mut self, closed: &Closed, timescale: u32) {
+        let ticks = u64::try_from(closed.ticks).unwrap_or(0).max(1);
+        let rate = |bytes: u64| bytes.saturating_mul(8).saturating_mul(u64::from(timescale)) / ticks;
+        self.peak = self.peak.max(rate(closed.size));
+        self.iframes_peak = self.iframes_peak.max(rate(closed.first_chunk));
+        self.bits = self.bits.saturating_add(closed.size.saturating_mul(8));
+        self.micros = self.micros.saturating_add(ticks.saturating_mul(1_000_000) / u64::from(timescale.max(1)));
+    }
+}
+
+/// What an epoch fixes: it never changes while the stream lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// UTC ms of media time 0.
+    pub anchor_ms: i64,
+    /// EXT-X-TARGETDURATION.
+    pub target_s: u32,
+    /// PART-TARGET, ms.
+    pub part_ms: u32,
+    /// How much stays listed, seconds.
+    pub window_s: u32,
+}
+
+/// The table of one epoch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Window {
+    terms: Terms,
+    /// Number of the first slot.
+    first: u64,
+    slots: VecDeque<Slot>,
+    columns: Vec<Column>,
+    discontinuity_sequence: u64,
+    ended: bool,
+}
+
+/// The first number of an epoch: after the last one used, and at least the count of segments since 1970, so that numbers
+/// rise even where the last one was forgotten.
+pub fn first_number(last: Option<u64>, utc_ms: i64, segment_ms: u32) -> u64 {
+    let by_clock = u64::try_from(utc_ms).unwrap_or(0) / u64::from(segment_ms.max(1));
+    last.map_or(by_clock, |last| by_clock.max(last.saturating_add(1)))
+}
+
+impl Window {
+    /// An empty table.
+    pub fn new(terms: Terms, first: u64, renditions: &[Rendition]) -> Self {
+        let column = |&rendition: &Rendition| Column {
+            rendition: SerdeRendition(rendition),
+            cells: VecDeque::new(),
+            inits: VecDeque::new(),
+            rates: Rates::default(),
+        };
+        let columns = renditions.iter().map(column).collect();
+        Self { terms, first, slots: VecDeque::new(), columns, discontinuity_sequence: 0, ended: false }
+    }
+
+    /// What the epoch fixed.
+    pub fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// The renditions, in ladder order.
+    pub fn renditions(&self) -> impl Iterator<Item = Rendition> + '_ {
+        self.columns.iter().map(|column| column.rendition.0)
+    }
+
+    /// The number that the next slot gets.
+    pub fn next_number(&self) -> u64 {
+        self.first.saturating_add(self.slots.len() as u64)
+    }
+
+    /// The newest slot and its number.
+    pub fn newest(&self) -> Option<(u64, Slot)> {
+        self.slots.back().map(|slot| (self.next_number() - 1, *slot))
+    }
+
+    /// The slot of a number, if it is in the window.
+    pub fn slot(&self, msn: u64) -> Option<Slot> {
+        self.slots.get(self.index(msn)?).copied()
+    }
+
+    /// Where published media ends, in media time.
+    pub fn end(&self) -> i64 {
+        self.slots.back().map_or(0, |slot| slot.end.unwrap_or(slot.start))
+    }
+
+    /// Ends the newest slot (unless it has ended) and begins the next one at `start`. Encoded rungs that are too far
+    /// behind get gaps.
+    pub fn begin(&mut self, start: i64, discontinuity: bool) -> u64 {
+        self.close(start);
+        let discontinuity = discontinuity && !self.slots.is_empty();
+        self.slots.push_back(Slot { start, end: None, discontinuity });
+        let msn = self.next_number() - 1;
+        if let Some(late) = msn.checked_sub(LAG_SLOTS_MAX + 1) {
+            self.give_up(late);
+        }
+        msn
+    }
+
+    /// Ends the newest slot at `end`.
+    pub fn close(&mut self, end: i64) {
+        if let Some(slot) = self.slots.back_mut() {
+            slot.end.get_or_insert(end);
+        }
+    }
+
+    /// Nothing will follow: what is missing is missing for good.
+    pub fn end_epoch(&mut self) {
+        if let Some((newest, _)) = self.newest() {
+            self.give_up(newest);
+        }
+        self.ended = true;
+    }
+
+    /// Whether the epoch has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// From segment `msn` on, the rendition's init segment is the one with this hash, and its ticks are of this timescale.
+    pub fn set_init(&mut self, rendition: Rendition, msn: u64, hash: &str, timescale: u32) {
+        let Some(column) = self.column_mut(rendition) else { return };
+        if column.inits.back().is_none_or(|last| last.hash != hash) {
+            column.inits.push_back(Init { from: msn, hash: hash.to_owned(), timescale });
+        }
+    }
+
+    /// A part is there.
+    pub fn add_part(&mut self, rendition: Rendition, msn: u64, ticks: i64, independent: bool) {
+        if let Some(Cell::Open(parts)) = self.open_cell(rendition, msn) {
+            parts.push(PartMark { ticks, independent });
+        }
+    }
+
+    /// A segment is whole. `false` if its number was given up before (it must not be served).
+    pub fn complete(&mut self, rendition: Rendition, msn: u64, closed: Closed) -> bool {
+        let Some(cell) = self.open_cell(rendition, msn) else { return false };
+        let Cell::Open(parts) = cell else { return false };
+        *cell = Cell::Whole(closed, std::mem::take(parts));
+        if let Some(column) = self.column_mut(rendition) {
+            let timescale = column.init_for(msn).map_or(VIDEO_TIMESCALE, |init| init.timescale);
+            column.rates.add(&closed, timescale);
+        }
+        true
+    }
+
+    /// The rendition will never have this segment.
+    pub fn gap(&mut self, rendition: Rendition, msn: u64) {
+        if let Some(cell) = self.open_cell(rendition, msn)
+            && let Cell::Open(parts) = cell
+        {
+            *cell = Cell::Gap(std::mem::take(parts));
+        }
+    }
+
+    /// The rendition will have nothing of what it lacks so far.
+    pub fn gap_all(&mut self, rendition: Rendition) {
+        let numbers = self.first..self.next_number();
+        numbers.for_each(|msn| self.gap(rendition, msn));
+    }
+
+    /// Whether the rendition has the segment whole.
+    pub fn has(&self, rendition: Rendition, msn: u64) -> bool {
+        let cell = self.index(msn).and_then(|index| self.column(rendition)?.cells.get(index));
+        matches!(cell, Some(Cell::Whole(..)))
+    }
+
+    /// Drops the oldest slots that the window no longer lists; returns their numbers.
+    pub fn expire(&mut self) -> Vec<u64> {
+        let mut dropped = Vec::new();
+        let length = i64::from(self.terms.window_s) * i64::from(VIDEO_TIMESCALE);
+        while self.slots.len() > SEGMENTS_MIN
+            && let Some(second) = self.slots.get(1).copied()
+            && self.end() - second.start >= length
+        {
+            self.give_up(self.first);
+            dropped.push(self.first);
+            if self.slots.pop_front().is_some_and(|slot| slot.discontinuity) {
+                self.discontinuity_sequence += 1;
+            }
+            self.first += 1;
+            for column in &mut self.columns {
+                column.cells.pop_front();
+                while column.inits.get(1).is_some_and(|init| init.from <= self.first) {
+                    column.inits.pop_front();
+                }
+            }
+        }
+        dropped
+    }
+
+    /// Measured bit rates of a rendition.
+    pub fn rates(&self, rendition: Rendition) -> Rates {
+        self.column(rendition).map(|column| column.rates).unwrap_or_default()
+    }
+
+    /// Whole segments of a rendition in the window.
+    pub fn whole(&self, rendition: Rendition) -> usize {
+        let cells = self.column(rendition).map(|column| &column.cells);
+        cells.map_or(0, |cells| cells.iter().filter(|cell| matches!(cell, Cell::Whole(..))).count())
+    }
+
+    /// The newest init hash of a rendition.
+    pub fn init(&self, rendition: Rendition) -> Option<&str> {
+        self.column(rendition)?.inits.back().map(|init| init.hash.as_str())
+    }
+
+    /// Every file that the window lists, with its rendition: what must be kept.
+    pub fn files(&self) -> Vec<(Rendition, File)> {
+        let mut files = Vec::new();
+        for column in &self.columns {
+            files.extend(column.inits.iter().map(|init| (column.rendition.0, File::Init(init.hash.clone()))));
+            let whole = column.cells.iter().zip(self.first..).filter(|(cell, _)| matches!(cell, Cell::Whole(..)));
+            files.extend(whole.map(|(_, msn)| (column.rendition.0, File::Segment(msn))));
+        }
+        files
+    }
+
+    /// Turns what was in progress and what `missing` says into gaps: after a restart, only files that are there count.
+    pub fn restore(&mut self, present: impl Fn(Rendition, &File) -> bool) {
+        if let Some((newest, slot)) = self.newest()
+            && slot.end.is_none()
+        {
+            self.slots.pop_back();
+            for column in &mut self.columns {
+                column.cells.truncate(usize::try_from(newest - self.first).unwrap_or(0));
+            }
+        }
+        if let Some((newest, _)) = self.newest() {
+            self.give_up(newest);
+        }
+        let first = self.first;
+        for column in &mut self.columns {
+            let rendition = column.rendition.0;
+            for (cell, msn) in column.cells.iter_mut().zip(first..) {
+                match cell {
+                    Cell::Whole(_, parts) if present(rendition, &File::Segment(msn)) => parts.clear(),
+                    _ => *cell = Cell::Gap(Vec::new()),
+                }
+            }
+        }
+    }
+
+    /// Every cell up to and including `msn` that is not whole becomes a gap. The newest slot's cells are left alone
+    /// while it is in progress.
+    fn give_up(&mut self, msn: u64) {
+        let Some(index) = self.index(msn) else { return };
+        for column in &mut self.columns {
+            while column.cells.len() <= index {
+                column.cells.push_back(Cell::Open(Vec::new()));
+            }
+            for cell in column.cells.iter_mut().take(index + 1) {
+                if let Cell::Open(parts) = cell {
+                    *cell = Cell::Gap(std::mem::take(parts));
+                }
+            }
+        }
+    }
+
+    /// The cell of a number, created with those before it; `None` outside the window.
+    fn open_cell(&mut self, rendition: Rendition, msn: u64) -> Option<&mut Cell> {
+        let index = self.index(msn)?;
+        let cells = &mut self.column_mut(rendition)?.cells;
+        while cells.len() <= index {
+            cells.push_back(Cell::Open(Vec::new()));
+        }
+        cells.get_mut(index)
+    }
+
+    fn index(&self, msn: u64) -> Option<usize> {
+        let index = usize::try_from(msn.checked_sub(self.first)?).ok()?;
+        (index < self.slots.len()).then_some(index)
+    }
+
+    fn column(&self, rendition: Rendition) -> Option<&Column> {
+        self.columns.iter().find(|column| column.rendition.0 == rendition)
+    }
+
+    fn column_mut(&mut self, rendition: Rendition) -> Option<&mut Column> {
+        self.columns.iter_mut().find(|column| column.rendition.0 == rendition)
+    }
+}
+
+impl Column {
+    /// The init segment in force at a number.
+    fn init_for(&self, msn: u64) -> Option<&Init> {
+        self.inits.iter().rev().find(|init| init.from <= msn).or(self.inits.front())
+    }
+}
+
+impl Cell {
+    fn parts(&self) -> &[PartMark] {
+        match self {
+            Self::Open(parts) | Self::Whole(_, parts) | Self::Gap(parts) => parts,
+        }
+    }
+}
+
+/// A rendition in a state file: its name.
+#[derive(Debug, Clone, Copy)]
+struct SerdeRendition(Rendition);
+
+impl Serialize for SerdeRendition {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SerdeRendition {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|()| serde::de::Error::custom(format!("{text:?} is no rendition")))
+    }
+}

@@ -1,0 +1,278 @@
+//! What is allowed under each key. The only place that knows, both for checking and for telling.
+//!
+//! Pure. Types and defaults are the parent module's.
+
+use media::ladder::Ladder;
+use media::name::StreamName;
+use serde::Deserialize as _;
+use std::net::SocketAddr;
+use toml::Value;
+
+/// What is allowed under one key.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rule {
+    /// A whole number within bounds, with its unit.
+    Whole(i64, i64, &'static str),
+    /// One of these words; those of the second list are known but not built yet.
+    Word(&'static [&'static str], &'static [&'static str]),
+    /// `true` or `false`.
+    Flag,
+    /// Any text but an empty one; what it is.
+    Text(&'static str),
+    /// The same, never shown.
+    Secret,
+    /// An IP address and a port.
+    Address,
+    /// A list of other servers, each as `http://HOST:PORT`.
+    Servers,
+    /// A list of rungs.
+    Ladder,
+    /// A log level or filter.
+    LogLevel,
+    /// A place by its scheme: built, and known but not built yet.
+    Place(&'static str, &'static [&'static str]),
+    /// A key whose values are all for later versions.
+    Later,
+}
+
+/// What a value is under a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Good,
+    /// What is allowed instead.
+    Bad(String),
+    /// Right but not built yet; what is.
+    NotYet(String),
+}
+
+/// Every key; `*` stands for a stream's name.
+pub(super) const KEYS: &[(&str, Rule)] = &[
+    ("data_dir", Rule::Text("the path of a folder")),
+    ("ladder", Rule::Ladder),
+    ("record", RECORD),
+    ("tls", Rule::Word(&["off"], &["files", "self-signed", "acme"])),
+    ("log.level", Rule::LogLevel),
+    ("log.format", Rule::Word(&["human", "json"], &[])),
+    ("origin.rtmp", Rule::Address),
+    ("origin.http", Rule::Address),
+    ("origin.peer", Rule::Later),
+    ("origin.reconnect_s", Rule::Whole(0, 86_400, "seconds")),
+    ("edge.http", Rule::Address),
+    ("edge.origins", Rule::Servers),
+    ("edge.cache_bytes", Rule::Whole(1 << 20, 1 << 40, "bytes")),
+    ("admin.http", Rule::Address),
+    ("admin.token", Rule::Secret),
+    ("hls.segment_ms", Rule::Whole(500, 10_000, "milliseconds")),
+    ("hls.part_ms", Rule::Whole(100, 2000, "milliseconds")),
+    ("hls.window_s", Rule::Whole(10, 3600, "seconds")),
+    ("hls.dvr_s", Rule::Whole(0, 0, "seconds in this version; later ones go back further")),
+    ("storage.ingest", STORE),
+    ("storage.egress", STORE),
+    ("queue.url", Rule::Place("local:", &["https://"])),
+    ("streams.*.key", Rule::Secret),
+    ("streams.*.record", RECORD),
+    ("streams.*.ladder", Rule::Ladder),
+    ("streams.*.projection", Rule::Word(&["equirect", "hequ", "dfisheye", "cubemap", "flat"], &[])),
+    ("streams.*.stereo", Rule::Word(&["mono", "tb", "lr"], &[])),
+    ("streams.*.listed", Rule::Flag),
+    ("streams.*.audio", Rule::Word(&["auto", "off"], &[])),
+];
+
+const RECORD: Rule = Rule::Word(&["all", "source", "off"], &[]);
+const STORE: Rule = Rule::Place("file:", &["s3://"]);
+
+/// The rule for a key, if there is one.
+pub(super) fn rule(key: &[String]) -> Option<Rule> {
+    KEYS.iter().find(|(pattern, _)| matches(pattern, key)).map(|(_, rule)| *rule)
+}
+
+/// Whether a key is a table that holds other keys.
+pub(super) fn is_table(key: &[String]) -> bool {
+    KEYS.iter().any(|(pattern, _)| {
+        let parts: Vec<&str> = pattern.split('.').collect();
+        parts.len() > key.len() && parts.iter().zip(key).all(|(part, given)| part_matches(part, given))
+    })
+}
+
+/// What there is beside a key that doesn't exist: a likely misspelling, else all that stands in the same table.
+pub(super) fn instead_of(key: &[String]) -> String {
+    if let [table, name, ..] = key
+        && table == "streams"
+        && let Err(bad) = name.parse::<StreamName>()
+    {
+        return bad.to_string();
+    }
+    let parent = key.split_last().map_or(&[][..], |(_, parent)| parent);
+    // Below a key that is no table there is nothing: look beside that key.
+    let Some(siblings) = siblings(parent) else {
+        return instead_of(parent);
+    };
+    let last = key.last().map(String::as_str).unwrap_or_default();
+    let near = siblings.iter().filter(|sibling| distance(sibling, last) <= 2);
+    match near.min_by_key(|sibling| distance(sibling, last)) {
+        Some(near) => format!("did you mean {}?", [parent, &[near.clone()]].concat().join(".")),
+        None if parent.is_empty() => format!("there are {}", siblings.join(", ")),
+        None => format!("below {} there are {}", parent.join("."), siblings.join(", ")),
+    }
+}
+
+/// The names in a table, in order, if it is one.
+fn siblings(parent: &[String]) -> Option<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for (pattern, _) in KEYS {
+        let parts: Vec<&str> = pattern.split('.').collect();
+        if let Some((head, tail)) = parts.split_at_checked(parent.len())
+            && head.iter().zip(parent).all(|(part, given)| part_matches(part, given))
+            && let Some(next) = tail.first()
+        {
+            let name = if *next == "*" { "NAME" } else { next };
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    (!names.is_empty()).then_some(names)
+}
+
+fn matches(pattern: &str, key: &[String]) -> bool {
+    pattern.split('.').count() == key.len()
+        && pattern.split('.').zip(key).all(|(part, given)| part_matches(part, given))
+}
+
+fn part_matches(part: &str, given: &str) -> bool {
+    if part == "*" { given.parse::<StreamName>().is_ok() } else { part == given }
+}
+
+/// Edits (insert, delete, replace a character) between two words (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for ((above_left, above), y) in row.iter().zip(row.iter().skip(1)).zip(&b) {
+            let left = next.last().copied().unwrap_or_default();
+            next.push((above_left + usize::from(x != *y)).min(above + 1).min(left + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+impl Rule {
+    /// Whether values under it are text, so that `12` or `true` from the command line is meant as text.
+    pub(super) fn wants_text(self) -> bool {
+        matches!(self, Self::Text(_) | Self::Secret)
+    }
+
+    /// Whether values under it must not be shown.
+    pub(super) fn is_secret(self) -> bool {
+        matches!(self, Self::Secret)
+    }
+
+    /// Judges one value.
+    pub(super) fn judge(self, value: &Value) -> Verdict {
+        let text = value.as_str();
+        let good = match self {
+            Self::Later => return Verdict::NotYet(self.allowed()),
+            Self::Whole(low, high, _) => value.as_integer().is_some_and(|n| (low..=high).contains(&n)),
+            Self::Word(built, planned) => {
+                if text.is_some_and(|text| planned.contains(&text)) {
+                    return Verdict::NotYet(self.allowed());
+                }
+                text.is_some_and(|text| built.contains(&text))
+            }
+            Self::Flag => value.is_bool(),
+            Self::Text(_) | Self::Secret => text.is_some_and(|text| !text.is_empty()),
+            Self::Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
+            Self::Servers => value.as_array().is_some_and(|list| {
+                !list.is_empty() && list.iter().all(|server| server.as_str().is_some_and(is_server))
+            }),
+            Self::Ladder => return judge_ladder(value, self),
+            Self::LogLevel => text.is_some_and(|text| text.split(',').all(is_directive)),
+            Self::Place(built, planned) => {
+                let planned = |text: &str| planned.iter().any(|scheme| text.starts_with(scheme));
+                if text.is_some_and(planned) {
+                    return Verdict::NotYet(self.allowed());
+                }
+                text.is_some_and(|text| text.starts_with(built))
+            }
+        };
+        if good { Verdict::Good } else { Verdict::Bad(self.allowed()) }
+    }
+
+    fn allowed(self) -> String {
+        match self {
+            Self::Whole(low, high, unit) if low == high => format!("{low} {unit}"),
+            Self::Whole(low, high, unit) => format!("a whole number from {low} to {high} ({unit})"),
+            Self::Word([word], _) => format!("\"{word}\""),
+            Self::Word(words, _) => format!("one of \"{}\"", words.join("\", \"")),
+            Self::Flag => "true or false".to_owned(),
+            Self::Text(what) => what.to_owned(),
+            Self::Secret => "a text that is not empty".to_owned(),
+            Self::Address => {
+                "an IP address and a port, as \"127.0.0.1:8080\", \"[::1]:8080\" or \"0.0.0.0:0\"".to_owned()
+            }
+            Self::Servers => "a list of servers, as [\"http://10.0.0.1:8080\", \"http://10.0.0.2:8080\"]".to_owned(),
+            Self::Ladder => "a list of rungs, as [\"source\", \"960w 2300k\"]".to_owned(),
+            Self::LogLevel => {
+                "one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", also per module, as \"info,origin=debug\""
+                    .to_owned()
+            }
+            Self::Later => "to leave it out".to_owned(),
+            Self::Place("local:", _) => "\"local:\"".to_owned(),
+            Self::Place(scheme, _) => format!("\"{scheme}\" and a path"),
+        }
+    }
+}
+
+fn judge_ladder(value: &Value, rule: Rule) -> Verdict {
+    let Some(lines) = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>())
+    else {
+        return Verdict::Bad(rule.allowed());
+    };
+    match (Ladder::parse(&lines), Ladder::deserialize(value.clone())) {
+        (Err(why), _) => Verdict::Bad(format!("{}; {why}", rule.allowed())),
+        (_, Err(why)) => Verdict::Bad(format!("{}; {why}", rule.allowed())),
+        _ => Verdict::Good,
+    }
+}
+
+/// `http://HOST[:PORT]` and nothing behind it.
+fn is_server(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let host = uri.host().is_some_and(|host| !host.is_empty());
+    let bare = !text.contains(['@', '?', '#']) && matches!(uri.path(), "" | "/");
+    uri.scheme_str() == Some("http") && host && bare
+}
+
+/// `LEVEL` or `MODULE=LEVEL`.
+fn is_directive(text: &str) -> bool {
+    let (module, level) = text.split_once('=').map_or((None, text), |(module, level)| (Some(module), level));
+    let name = |module: &str| {
+        !module.is_empty() && module.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))
+    };
+    module.is_none_or(name) && matches!(level, "off" | "error" | "warn" | "info" | "debug" | "trace")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspellings_are_few_edits_away() {
+        for (a, b, expected) in [("", "", 0), ("part_ms", "part_ms", 0), ("prat_ms", "part_ms", 2), ("rtmp", "http", 2)]
+        {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn servers_are_bare_http_addresses() {
+        for good in ["http://127.0.0.1:8080", "http://origin.example", "http://[::1]:80/"] {
+            assert!(is_server(good), "{good}");
+        }
+        for bad in ["", "127.0.0.1:8080", "https://a", "http://", "http://a/b", "http://u@a", "http://a?b", "http:/a"] {
+            assert!(!is_server(bad), "{bad}");
+        }
+    }
+}

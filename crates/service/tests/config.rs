@@ -1,0 +1,288 @@
+//! The configuration as an operator meets it: layers, exact error texts, and the sample file that documents every key.
+
+use service::config::{Audio, Config, LogFormat, Record, Stream, load, parse};
+use service::secret::Secret;
+use std::path::Path;
+use toml::{Table, Value};
+
+/// Parses with the file under the name `x.toml`.
+fn config(file: &str, env: &[(&str, &str)], sets: &[&str]) -> Result<Config, String> {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    parse(Some((Path::new("x.toml"), file)), env, &sets).map_err(|error| error.to_string())
+}
+
+fn check_error(file: &str, env: &[(&str, &str)], sets: &[&str], expected: &str) {
+    assert_eq!(config(file, env, sets).unwrap_err(), expected);
+}
+
+fn check_set_error(set: &str, expected: &str) {
+    check_error("", &[], &[set], expected);
+}
+
+#[test]
+fn nothing_given_is_the_defaults() {
+    assert_eq!(config("", &[], &[]), Ok(Config::default()));
+    assert_eq!(parse(None, std::iter::empty(), &[]), Ok(Config::default()));
+}
+
+#[test]
+fn later_layers_win() {
+    let file = "[hls]\npart_ms = 200\nsegment_ms = 3000\nwindow_s = 60";
+    let env = [("LIVE360_HLS__PART_MS", "300"), ("live360_hls__Segment_ms", "4000"), ("HOME", "/root"), ("é", "")];
+    let config = config(file, &env, &["hls.part_ms=400", "hls.part_ms=401"]).unwrap();
+    assert_eq!((config.hls.part_ms, config.hls.segment_ms, config.hls.window_s), (401, 4000, 60));
+}
+
+#[test]
+fn values_outside_a_file_are_toml_or_else_text() {
+    let sets = [
+        "data_dir=/tmp/x y",
+        "origin.rtmp=127.0.0.1:0",
+        r#"origin.http="[::1]:80""#,
+        r#"ladder=["source", "480w 500k"]"#,
+        r#"edge={origins = ["http://a:1"], cache_bytes = 2_000_000}"#,
+        "admin.token=12345",
+        "streams.Foo.listed=false",
+        "streams.Foo.audio=off",
+        "streams.Foo.key=true",
+        "log.format=json",
+        "log.level=info,origin::rtmp=trace",
+    ];
+    let config = config("", &[], &sets).unwrap();
+    assert_eq!(config.data_dir, Path::new("/tmp/x y"));
+    assert_eq!(config.origin.rtmp.to_string(), "127.0.0.1:0");
+    assert_eq!(config.origin.http.to_string(), "[::1]:80");
+    assert_eq!(config.ladder.lines(), ["source", "480w 500k"]);
+    assert_eq!(config.edge_origins(), ["http://a:1"]);
+    assert_eq!(config.edge.cache_bytes, 2_000_000);
+    assert_eq!(config.admin.token, Some(Secret::new("12345")));
+    assert_eq!(config.log.format, LogFormat::Json);
+    let foo = config.stream(&"Foo".parse().unwrap());
+    assert_eq!((foo.listed, foo.audio, foo.record), (false, Audio::Off, Some(Record::All)));
+    assert_eq!(foo.key, Some(Secret::new("true")));
+}
+
+#[test]
+fn streams_come_from_every_layer() {
+    let file = "[streams.foo]\nrecord = \"off\"\n[streams.bar]\nprojection = \"flat\"\nstereo = \"lr\"";
+    let config = config(file, &[("LIVE360_STREAMS__FOO__KEY", "s")], &["streams.foo.listed=false"]).unwrap();
+    let foo = config.stream(&"foo".parse().unwrap());
+    assert_eq!((foo.record, foo.key, foo.listed), (Some(Record::Off), Some(Secret::new("s")), false));
+    assert!(config.stream(&"bar".parse().unwrap()).projection.is_some());
+}
+
+#[test]
+fn wrong_values_are_named_with_what_is_allowed() {
+    for (set, expected) in [
+        ("hls.part_ms=99", "hls.part_ms = 99 (--set): allowed is a whole number from 100 to 2000 (milliseconds)"),
+        (
+            "hls.part_ms=fast",
+            "hls.part_ms = \"fast\" (--set): allowed is a whole number from 100 to 2000 (milliseconds)",
+        ),
+        (
+            "hls.segment_ms=2.5",
+            "hls.segment_ms = 2.5 (--set): allowed is a whole number from 500 to 10000 (milliseconds)",
+        ),
+        ("hls.window_s=5", "hls.window_s = 5 (--set): allowed is a whole number from 10 to 3600 (seconds)"),
+        (
+            "origin.reconnect_s=-1",
+            "origin.reconnect_s = -1 (--set): allowed is a whole number from 0 to 86400 (seconds)",
+        ),
+        (
+            "edge.cache_bytes=1",
+            "edge.cache_bytes = 1 (--set): allowed is a whole number from 1048576 to 1099511627776 (bytes)",
+        ),
+        (
+            "origin.rtmp=localhost:1935",
+            "origin.rtmp = \"localhost:1935\" (--set): allowed is an IP address and a port, as \"127.0.0.1:8080\", \
+             \"[::1]:8080\" or \"0.0.0.0:0\"",
+        ),
+        (
+            "edge.origins=http://a:1",
+            "edge.origins = \"http://a:1\" (--set): allowed is a list of servers, as [\"http://10.0.0.1:8080\", \
+             \"http://10.0.0.2:8080\"]",
+        ),
+        ("record=none", "record = \"none\" (--set): allowed is one of \"all\", \"source\", \"off\""),
+        ("tls=on", "tls = \"on\" (--set): allowed is \"off\""),
+        (
+            "ladder=[\"960w\"]",
+            "ladder = [\"960w\"] (--set): allowed is a list of rungs, as [\"source\", \"960w 2300k\"]; \"960w\" is not a \
+             rung: write \"source\" or e.g. \"960w 2300k\" (64w to 8192w, 50k to 200000k)",
+        ),
+        (
+            "log.level=loud",
+            "log.level = \"loud\" (--set): allowed is one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", also \
+             per module, as \"info,origin=debug\"",
+        ),
+        ("data_dir=", "data_dir = \"\" (--set): allowed is the path of a folder"),
+        ("streams.foo.listed=yes", "streams.foo.listed = \"yes\" (--set): allowed is true or false"),
+        ("streams.foo.audio=aac", "streams.foo.audio = \"aac\" (--set): allowed is one of \"auto\", \"off\""),
+        (
+            "streams.foo.projection=globe",
+            "streams.foo.projection = \"globe\" (--set): allowed is one of \"equirect\", \"hequ\", \"dfisheye\", \
+             \"cubemap\", \"flat\"",
+        ),
+        ("admin.token=", "admin.token = (hidden) (--set): allowed is a text that is not empty"),
+    ] {
+        check_set_error(set, expected);
+    }
+}
+
+#[test]
+fn what_comes_later_says_so() {
+    for (set, expected) in [
+        ("tls=self-signed", "tls = \"self-signed\" (--set): not available in this version yet; allowed is \"off\""),
+        (
+            "storage.ingest=s3://bucket/prefix",
+            "storage.ingest = \"s3://bucket/prefix\" (--set): not available in this version yet; allowed is \"file:\" and \
+             a path",
+        ),
+        (
+            "queue.url=https://sqs.example/q",
+            "queue.url = \"https://sqs.example/q\" (--set): not available in this version yet; allowed is \"local:\"",
+        ),
+        (
+            "origin.peer=http://10.0.0.2:8080",
+            "origin.peer = \"http://10.0.0.2:8080\" (--set): not available in this version yet; allowed is to leave it out",
+        ),
+        ("hls.dvr_s=60", "hls.dvr_s = 60 (--set): allowed is 0 seconds in this version; later ones go back further"),
+    ] {
+        check_set_error(set, expected);
+    }
+}
+
+#[test]
+fn values_must_fit_each_other() {
+    let both = ["hls.segment_ms=1000", "hls.part_ms=1001"];
+    check_error("", &[], &both, "hls.part_ms = 1001 (--set): allowed is at most hls.segment_ms, which is 1000");
+    check_error(
+        "[hls]\nsegment_ms = 10000\nwindow_s = 29",
+        &[],
+        &[],
+        "hls.window_s = 29 (x.toml): allowed is at least 30, three times hls.segment_ms, which is 10000",
+    );
+}
+
+#[test]
+fn unknown_keys_are_named_with_what_there_is() {
+    for (set, expected) in [
+        ("hls.prat_ms=5", "hls.prat_ms = 5 (--set): there is no such key; did you mean hls.part_ms?"),
+        (
+            "hls.speed=5",
+            "hls.speed = 5 (--set): there is no such key; below hls there are segment_ms, part_ms, window_s, dvr_s",
+        ),
+        (
+            "port=1",
+            "port = 1 (--set): there is no such key; there are data_dir, ladder, record, tls, log, origin, edge, admin, \
+             hls, storage, queue, streams",
+        ),
+        ("hls.part_ms.x=1", "hls.part_ms.x = 1 (--set): there is no such key; did you mean hls.part_ms?"),
+        ("hls=1", "hls = 1 (--set): there is no such key; it is a table that holds other keys"),
+        (
+            "streams.a b.key=hunter2",
+            "streams.a b.key = (hidden) (--set): there is no such key; stream name \"a b\" is not allowed: use 1 to 64 of \
+             a-z A-Z 0-9 _ -",
+        ),
+        (
+            "streams.foo.kye=hunter2",
+            "streams.foo.kye = (hidden) (--set): there is no such key; did you mean streams.foo.key?",
+        ),
+    ] {
+        check_set_error(set, expected);
+    }
+}
+
+#[test]
+fn errors_say_where_the_value_was_given() {
+    let file = "[origin]\nhttp = 80";
+    let address = "allowed is an IP address and a port, as \"127.0.0.1:8080\", \"[::1]:8080\" or \"0.0.0.0:0\"";
+    check_error(file, &[], &[], &format!("origin.http = 80 (x.toml): {address}"));
+    let env = [("LIVE360_origin__HTTP", "80")];
+    check_error("", &env, &[], &format!("origin.http = 80 (environment LIVE360_origin__HTTP): {address}"));
+    let env = [("LIVE360_HLS_PART_MS", "80")];
+    let top = "data_dir, ladder, record, tls, log, origin, edge, admin, hls, storage, queue, streams";
+    let expected = format!("hls_part_ms = 80 (environment LIVE360_HLS_PART_MS): there is no such key; there are {top}");
+    check_error("", &env, &[], &expected);
+}
+
+#[test]
+fn a_broken_file_or_option_is_named_without_showing_secrets() {
+    check_error(
+        "[admin]\ntoken = hunter2",
+        &[],
+        &[],
+        "x.toml, line 2: this is not TOML: string values must be quoted, expected literal string",
+    );
+    for set in ["admin.token", ".x=hunter2", "=hunter2"] {
+        let error = config("", &[], &[set]).unwrap_err();
+        assert!(error.ends_with("write --set KEY=VALUE, for example --set edge.http=127.0.0.1:8088"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let missing = load(Some(Path::new("/nonexistent/x.toml")), std::iter::empty(), &[]).unwrap_err().to_string();
+    assert!(missing.starts_with("can't read the config file /nonexistent/x.toml: "), "{missing}");
+}
+
+#[test]
+fn a_config_never_prints_its_secrets() {
+    let config = config("", &[], &["admin.token=hunter2", "streams.foo.key=hunter2"]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(!toml::to_string(&config).unwrap().contains("hunter2"));
+}
+
+fn sample() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/live360.toml");
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// The sample with its commented-out keys and tables in force: lines such as `# peer = "…"` and `# [streams.NAME]`.
+fn uncommented() -> String {
+    let is_toml = |line: &str| {
+        let name = line.split(['=', ' ']).next().unwrap_or_default();
+        let key = line.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        key || line.starts_with('[')
+    };
+    let mend = |line: &str| line.strip_prefix("# ").filter(|rest| is_toml(rest)).unwrap_or(line).to_owned();
+    sample().lines().map(mend).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_sample_file_equals_the_defaults() {
+    assert_eq!(config(&sample(), &[], &[]), Ok(Config::default()));
+    let given: Table = sample().parse().unwrap();
+    let defaults = Table::try_from(Config::default()).unwrap();
+    assert_eq!(keys("", &given), keys("", &defaults));
+}
+
+#[test]
+fn the_sample_file_documents_every_key_with_a_form_that_is_accepted() {
+    // What can't be set in this version is shown as a comment all the same; take it out of the way.
+    let peer = "peer = \"http://10.0.0.2:8080\"\n";
+    assert!(uncommented().contains(peer));
+    let mut config = config(&uncommented().replace(peer, ""), &[], &[]).unwrap();
+    config.origin.peer = Some(String::new());
+    assert_eq!(config.edge_origins().len(), 2);
+    let all = Table::try_from(&config).unwrap();
+    let shown: Table = uncommented().parse().unwrap();
+    assert_eq!(keys("", &shown), keys("", &all));
+    // Every optional key is named here, so that a new one can't be left out of the sample.
+    let Stream { key, record, ladder, projection, stereo, listed: _, audio: _ } =
+        config.streams.values().next().unwrap().clone();
+    assert!(key.is_some() && record.is_some() && ladder.is_some() && projection.is_some() && stereo.is_some());
+    let (admin, origin, storage) = (&config.admin, &config.origin, &config.storage);
+    assert!(admin.http.is_some() && admin.token.is_some() && origin.peer.is_some());
+    assert!(storage.ingest.is_some() && storage.egress.is_some());
+}
+
+/// Every key that holds a value, whole, in order.
+fn keys(prefix: &str, table: &Table) -> Vec<String> {
+    let mut out = Vec::new();
+    for (name, value) in table {
+        match value {
+            Value::Table(inner) => out.extend(keys(&format!("{prefix}{name}."), inner)),
+            _ => out.push(format!("{prefix}{name}")),
+        }
+    }
+    out.sort();
+    out
+}

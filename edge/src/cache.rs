@@ -1,0 +1,434 @@
+//! Which flight answers for which key: media files, by age and byte budget.
+//!
+//! Live media dies of age, so the oldest goes first; recency would keep what one slow viewer reads. A flight on its way
+//! is never thrown out, so there is one fetch per object. [`Shelf`] is pure, time being a parameter; [`Cache`] is the
+//! lock around it. Knows no sockets and no policy: how long something is good for is handed in.
+
+use crate::failure::Failure;
+use crate::flight::{self, Flight, Writer};
+use crate::key::Key;
+use crate::ledger::Ledger;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// What an entry costs beside its object's bytes: key, flight, places in the tables. Rounded up.
+pub const ENTRY_BYTES: u64 = 1024;
+
+/// Most 4xx and failures that are remembered.
+const NEGATIVE_MAX: usize = 1024;
+
+/// Most fetches at a time.
+const RUNNING_MAX: usize = 1024;
+
+/// Media by key.
+#[derive(Debug)]
+pub struct Cache {
+    shelf: Mutex<Shelf>,
+}
+
+/// What was found for a key.
+#[derive(Debug)]
+pub enum Found {
+    /// It is here.
+    Hit(Arc<Flight>),
+    /// Somebody fetches it.
+    Joined(Arc<Flight>),
+    /// The caller is to fetch it.
+    Started(Arc<Flight>, Fetching),
+}
+
+/// The duty to fetch: fill the writer, then [`Cache::settle`].
+#[derive(Debug)]
+pub struct Fetching {
+    /// Where the bytes go.
+    pub writer: Writer,
+    /// Which entry this is about.
+    pub ticket: Ticket,
+}
+
+/// An entry, and not one that came later under the same key.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    key: Key,
+    generation: u64,
+}
+
+/// How a fetch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Keep it until then.
+    Keep(Instant),
+    /// A 4xx or a failure without a byte: remember until then that it is so.
+    Negative(Instant),
+    /// Forget it: bytes were given out and the rest never came.
+    Forget,
+}
+
+/// What is kept, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Stat {
+    /// Entries in all.
+    pub entries: usize,
+    /// Of these, fetches on their way.
+    pub running: usize,
+    /// Of these, remembered 4xx and failures.
+    pub negative: usize,
+    /// Bytes of all entries.
+    pub bytes: u64,
+}
+
+impl Cache {
+    /// Keeps at most `budget` bytes of those that `ledger` has room for. (The ledger also counts what was thrown out
+    /// while viewers still read it.)
+    pub fn new(budget: u64, ledger: Arc<Ledger>) -> Self {
+        Self { shelf: Mutex::new(Shelf::new(budget, ledger)) }
+    }
+
+    /// Looks a key up, and starts a flight if there is none that is good.
+    pub fn find(&self, key: &Key, now: Instant) -> Result<Found, Failure> {
+        self.lock().find(key, now)
+    }
+
+    /// Makes room for `bytes` more of this entry. `false`: there is none to be made.
+    pub fn room(&self, ticket: &Ticket, bytes: u64) -> bool {
+        self.lock().room(ticket, bytes)
+    }
+
+    /// Says how a fetch ended.
+    pub fn settle(&self, ticket: &Ticket, verdict: Verdict) {
+        self.lock().settle(ticket, verdict);
+    }
+
+    /// Throws out what is past its time.
+    pub fn sweep(&self, now: Instant) {
+        self.lock().sweep(now);
+    }
+
+    /// What is kept.
+    pub fn stat(&self) -> Stat {
+        self.lock().stat()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        // Nothing panics while it holds the lock.
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct Shelf {
+    budget: u64,
+    ledger: Arc<Ledger>,
+    entries: HashMap<Key, Entry>,
+    /// Landed good entries, oldest first: what may be thrown out.
+    oldest: BTreeMap<u64, Key>,
+    /// Entries that say no, oldest first.
+    negative: BTreeSet<u64>,
+    running: usize,
+    /// Sum of the entries' bytes.
+    bytes: u64,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    flight: Arc<Flight>,
+    generation: u64,
+    bytes: u64,
+    /// Good until then; `None` while it is on its way.
+    until: Option<Instant>,
+}
+
+impl Shelf {
+    fn new(budget: u64, ledger: Arc<Ledger>) -> Self {
+        Self {
+            budget,
+            ledger,
+            entries: HashMap::new(),
+            oldest: BTreeMap::new(),
+            negative: BTreeSet::new(),
+            running: 0,
+            bytes: 0,
+            next: 0,
+        }
+    }
+
+    fn find(&mut self, key: &Key, now: Instant) -> Result<Found, Failure> {
+        if let Some(entry) = self.entries.get(key) {
+            match entry.until {
+                Some(until) if now < until => return Ok(Found::Hit(Arc::clone(&entry.flight))),
+                // A flight that failed before anybody said how (its task is gone) is nobody's answer.
+                None if entry.flight.failure().is_none() => return Ok(Found::Joined(Arc::clone(&entry.flight))),
+                _ => self.remove(key),
+            }
+        }
+        if self.running >= RUNNING_MAX {
+            return Err(Failure::Busy);
+        }
+        if !self.evict_for(ENTRY_BYTES) {
+            return Err(Failure::NoRoom);
+        }
+        let charge = self.ledger.charge(ENTRY_BYTES).ok_or(Failure::NoRoom)?;
+        let (writer, flight) = flight::begin(charge);
+        let generation = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.running = self.running.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(ENTRY_BYTES);
+        let entry = Entry { flight: Arc::clone(&flight), generation, bytes: ENTRY_BYTES, until: None };
+        self.entries.insert(key.clone(), entry);
+        let ticket = Ticket { key: key.clone(), generation };
+        Ok(Found::Started(flight, Fetching { writer, ticket }))
+    }
+
+    fn room(&mut self, ticket: &Ticket, bytes: u64) -> bool {
+        if self.own(ticket).is_none() || !self.evict_for(bytes) {
+            return false;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        if let Some(entry) = self.own(ticket) {
+            entry.bytes = entry.bytes.saturating_add(bytes);
+        }
+        true
+    }
+
+    fn settle(&mut self, ticket: &Ticket, verdict: Verdict) {
+        let Some(entry) = self.own(ticket).filter(|entry| entry.until.is_none()) else { return };
+        let until = match verdict {
+            Verdict::Forget => return self.remove(&ticket.key),
+            Verdict::Keep(until) | Verdict::Negative(until) => until,
+        };
+        entry.until = Some(until);
+        self.running = self.running.saturating_sub(1);
+        self.oldest.insert(ticket.generation, ticket.key.clone());
+        if matches!(verdict, Verdict::Negative(_)) {
+            self.negative.insert(ticket.generation);
+        }
+        if self.negative.len() > NEGATIVE_MAX
+            && let Some(key) = self.negative.first().and_then(|oldest| self.oldest.get(oldest)).cloned()
+        {
+            self.remove(&key);
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let past = |entry: &Entry| match entry.until {
+            Some(until) => until <= now,
+            None => entry.flight.failure().is_some(),
+        };
+        let dead: Vec<Key> = self.entries.iter().filter(|(_, entry)| past(entry)).map(|(key, _)| key.clone()).collect();
+        dead.iter().for_each(|key| self.remove(key));
+    }
+
+    fn stat(&self) -> Stat {
+        let (entries, negative) = (self.entries.len(), self.negative.len());
+        Stat { entries, running: self.running, negative, bytes: self.bytes }
+    }
+
+    fn own(&mut self, ticket: &Ticket) -> Option<&mut Entry> {
+        self.entries.get_mut(&ticket.key).filter(|entry| entry.generation == ticket.generation)
+    }
+
+    /// Throws out the oldest until `bytes` more are within the budget.
+    fn evict_for(&mut self, bytes: u64) -> bool {
+        while self.bytes.saturating_add(bytes) > self.budget {
+            let Some(key) = self.oldest.first_key_value().map(|(_, key)| key.clone()) else { return false };
+            self.remove(&key);
+        }
+        true
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(entry) = self.entries.remove(key) else { return };
+        self.bytes = self.bytes.saturating_sub(entry.bytes);
+        self.oldest.remove(&entry.generation);
+        self.negative.remove(&entry.generation);
+        if entry.until.is_none() {
+            self.running = self.running.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flight::Head;
+    use http::StatusCode;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn key(msn: u64) -> Key {
+        Key::read(&format!("/hls/foo/source/{msn}.m4s"), None).unwrap()
+    }
+
+    fn head(length: u64) -> Head {
+        Head {
+            status: StatusCode::OK,
+            length: Some(length),
+            content_type: None,
+            etag: None,
+            received: Instant::now(),
+            age: Duration::ZERO,
+        }
+    }
+
+    fn start(shelf: &mut Shelf, msn: u64, now: Instant) -> Fetching {
+        match shelf.find(&key(msn), now) {
+            Ok(Found::Started(_, fetching)) => fetching,
+            other => panic!("not started: {other:?}"),
+        }
+    }
+
+    /// Fetches an object of `bytes`.
+    fn land(shelf: &mut Shelf, msn: u64, bytes: u64, now: Instant, until: Instant) -> bool {
+        let mut fetching = start(shelf, msn, now);
+        if !shelf.room(&fetching.ticket, bytes) || !fetching.writer.head(head(bytes)) {
+            shelf.settle(&fetching.ticket, Verdict::Forget);
+            return false;
+        }
+        fetching.writer.push(&vec![0; bytes as usize]);
+        shelf.settle(&fetching.ticket, Verdict::Keep(until));
+        fetching.writer.finish().is_ok()
+    }
+
+    fn shelf(budget: u64) -> Shelf {
+        Shelf::new(budget, Ledger::new(budget + budget / 10))
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn one_flight_per_key_until_it_is_past_its_time() {
+        let (mut shelf, now) = (shelf(1 << 20), Instant::now());
+        let fetching = start(&mut shelf, 1, now);
+        assert!(matches!(shelf.find(&key(1), now), Ok(Found::Joined(_))));
+        shelf.settle(&fetching.ticket, Verdict::Keep(now + SECOND));
+        assert!(matches!(shelf.find(&key(1), now), Ok(Found::Hit(_))));
+        assert!(matches!(shelf.find(&key(1), now + SECOND), Ok(Found::Started(..))));
+    }
+
+    #[test]
+    fn a_flight_whose_fetch_is_gone_is_nobodys_answer() {
+        let (mut shelf, now) = (shelf(1 << 20), Instant::now());
+        drop(start(&mut shelf, 1, now));
+        let second = start(&mut shelf, 1, now);
+        assert_eq!(shelf.stat().running, 1);
+        drop(second);
+        shelf.sweep(now);
+        assert_eq!(shelf.stat(), Stat { entries: 0, running: 0, negative: 0, bytes: 0 });
+    }
+
+    #[test]
+    fn what_a_late_fetch_says_is_not_taken_for_its_successor() {
+        let (mut shelf, now) = (shelf(1 << 20), Instant::now());
+        let Fetching { writer, ticket } = start(&mut shelf, 1, now);
+        drop(writer);
+        let _second = start(&mut shelf, 1, now);
+        shelf.settle(&ticket, Verdict::Keep(now + SECOND));
+        assert!(!shelf.room(&ticket, 1));
+        assert!(matches!(shelf.find(&key(1), now), Ok(Found::Joined(_))));
+    }
+
+    #[test]
+    fn the_oldest_goes_first_and_never_what_is_on_its_way() {
+        let (mut shelf, now) = (shelf(10 * ENTRY_BYTES), Instant::now());
+        let until = now + SECOND;
+        let first = start(&mut shelf, 0, now);
+        for msn in 1..=4 {
+            assert!(land(&mut shelf, msn, ENTRY_BYTES, now, until));
+        }
+        // A look at the oldest doesn't save it.
+        assert!(matches!(shelf.find(&key(1), now), Ok(Found::Hit(_))));
+        assert!(land(&mut shelf, 5, ENTRY_BYTES, now, until));
+        assert!(matches!(shelf.find(&key(0), now), Ok(Found::Joined(_))));
+        assert!(matches!(shelf.find(&key(2), now), Ok(Found::Hit(_))));
+        assert!(matches!(shelf.find(&key(1), now), Ok(Found::Started(..))));
+        drop(first);
+    }
+
+    #[test]
+    fn what_is_larger_than_the_budget_is_not_kept() {
+        let (mut shelf, now) = (shelf(4 * ENTRY_BYTES), Instant::now());
+        assert!(!land(&mut shelf, 1, 4 * ENTRY_BYTES, now, now + SECOND));
+        assert_eq!(shelf.stat().bytes, 0);
+    }
+
+    #[test]
+    fn what_viewers_still_read_counts_though_it_was_thrown_out() {
+        let ledger = Ledger::new(11 * ENTRY_BYTES);
+        let (mut shelf, now) = (Shelf::new(10 * ENTRY_BYTES, Arc::clone(&ledger)), Instant::now());
+        assert!(land(&mut shelf, 1, 8 * ENTRY_BYTES, now, now + SECOND));
+        let Ok(Found::Hit(flight)) = shelf.find(&key(1), now) else { panic!("it is there") };
+        let reader = flight.reader();
+        drop(flight);
+        assert!(!land(&mut shelf, 2, 8 * ENTRY_BYTES, now, now + SECOND), "the reader pins the first");
+        drop(reader);
+        assert!(land(&mut shelf, 2, 8 * ENTRY_BYTES, now, now + SECOND));
+        assert_eq!(ledger.used(), 9 * ENTRY_BYTES);
+    }
+
+    #[test]
+    fn negatives_are_bounded_and_the_oldest_is_forgotten_first() {
+        let (mut shelf, now) = (shelf(1 << 30), Instant::now());
+        for msn in 0..NEGATIVE_MAX as u64 + 10 {
+            let fetching = start(&mut shelf, msn, now);
+            shelf.settle(&fetching.ticket, Verdict::Negative(now + SECOND));
+        }
+        assert_eq!((shelf.stat().negative, shelf.stat().entries), (NEGATIVE_MAX, NEGATIVE_MAX));
+        assert!(matches!(shelf.find(&key(10), now), Ok(Found::Hit(_))));
+        assert!(matches!(shelf.find(&key(9), now), Ok(Found::Started(..))));
+    }
+
+    #[test]
+    fn fetches_are_bounded() {
+        let (mut shelf, now) = (shelf(1 << 30), Instant::now());
+        let all: Vec<Fetching> = (0..RUNNING_MAX as u64).map(|msn| start(&mut shelf, msn, now)).collect();
+        assert!(matches!(shelf.find(&key(u64::from(u32::MAX)), now), Err(Failure::Busy)));
+        assert!(matches!(shelf.find(&key(0), now), Ok(Found::Joined(_))));
+        drop(all);
+    }
+
+    proptest! {
+        #[test]
+        fn the_sum_is_exact_within_the_budget_and_all_of_it_comes_back(steps in proptest::collection::vec((0u64..12, 0u64..6000, 0u8..5, 0u64..4), 1..150)) {
+            let budget = 16 * ENTRY_BYTES;
+            let ledger = Ledger::new(budget + budget / 10);
+            let mut shelf = Shelf::new(budget, Arc::clone(&ledger));
+            let begin = Instant::now();
+            let mut open: Vec<Fetching> = Vec::new();
+            for (i, (msn, bytes, what, life)) in steps.into_iter().enumerate() {
+                let now = begin + SECOND * u32::try_from(i).unwrap();
+                match (what, open.pop()) {
+                    (0, Some(mut fetching)) => {
+                        if shelf.room(&fetching.ticket, bytes) && fetching.writer.head(head(bytes)) {
+                            fetching.writer.push(&vec![0; bytes as usize]);
+                        }
+                        let kept = fetching.writer.shortfall().is_none();
+                        shelf.settle(&fetching.ticket, if kept { Verdict::Keep(now + SECOND * life as u32) } else { Verdict::Forget });
+                        let _ = fetching.writer.finish();
+                    }
+                    (1, Some(fetching)) => shelf.settle(&fetching.ticket, Verdict::Negative(now + SECOND)),
+                    (2, Some(fetching)) => drop(fetching),
+                    (3, some) => { open.extend(some); shelf.sweep(now); }
+                    (_, some) => {
+                        open.extend(some);
+                        if let Ok(Found::Started(_, fetching)) = shelf.find(&key(msn), now) {
+                            open.push(fetching);
+                        }
+                    }
+                }
+                let sum: u64 = shelf.entries.values().map(|entry| entry.bytes).sum();
+                prop_assert_eq!(shelf.bytes, sum);
+                prop_assert!(sum <= budget);
+                prop_assert!(ledger.used() <= ledger.limit());
+                let running = shelf.entries.values().filter(|entry| entry.until.is_none()).count();
+                prop_assert_eq!(shelf.running, running);
+                prop_assert_eq!(shelf.oldest.len(), shelf.entries.len() - running);
+            }
+            open.clear();
+            shelf.sweep(begin + SECOND * 100_000);
+            prop_assert_eq!(shelf.stat(), Stat { entries: 0, running: 0, negative: 0, bytes: 0 });
+            prop_assert_eq!(ledger.used(), 0);
+        }
+    }
+}

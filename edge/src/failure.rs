@@ -1,0 +1,105 @@
+//! Why the edge could not get something from the origins, and what the viewer is told.
+//!
+//! Knows status codes and words; not who retries.
+
+use http::StatusCode;
+
+/// What went wrong. Cheap to clone: everybody who waited for the same fetch gets it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Nobody answered.
+    #[error("no origin can be reached ({0})")]
+    Unreachable(String),
+    /// An origin took the request and sent no answer in time.
+    #[error("the origin sent no answer within {0} ms")]
+    Silent(u64),
+    /// The origin answered with an error of its own.
+    #[error("the origin answered {0}")]
+    Origin(StatusCode),
+    /// The origin's answer is not one that can be passed on.
+    #[error("the origin's answer makes no sense: {0}")]
+    Nonsense(&'static str),
+    /// More than the edge takes.
+    #[error("the object is larger than {limit} bytes")]
+    TooLarge {
+        /// The most, in bytes.
+        limit: u64,
+    },
+    /// The body ended before its length.
+    #[error("the origin sent {got} of {length} bytes")]
+    Short {
+        /// Bytes that came.
+        got: u64,
+        /// Bytes that were announced.
+        length: u64,
+    },
+    /// The connection broke in the middle of the body.
+    #[error("the connection to the origin broke in the middle")]
+    Broken,
+    /// The body stopped coming.
+    #[error("the origin sent nothing for {0} ms in the middle of the body")]
+    Stalled(u64),
+    /// Every slot for requests to the origins is taken.
+    #[error("too many requests wait for the origin")]
+    Busy,
+    /// The edge's memory is full of what viewers are still reading.
+    #[error("the edge has no memory left for this")]
+    NoRoom,
+    /// The edge is shutting down.
+    #[error("this edge is shutting down")]
+    Leaving,
+    /// Whoever fetched is gone without a word: a defect here, never a clean end.
+    #[error("the fetch was abandoned")]
+    Abandoned,
+}
+
+impl Failure {
+    /// The status that viewers get.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Origin(StatusCode::SERVICE_UNAVAILABLE) | Self::Busy | Self::NoRoom | Self::Leaving => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// A short name from a fixed set, for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Silent(_) => "silent",
+            Self::Origin(_) => "origin_error",
+            Self::Nonsense(_) => "nonsense",
+            Self::TooLarge { .. } => "too_large",
+            Self::Short { .. } => "short",
+            Self::Broken => "broken",
+            Self::Stalled(_) => "stalled",
+            Self::Busy => "busy",
+            Self::NoRoom => "no_room",
+            Self::Leaving => "leaving",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_503_and_what_is_broken_is_502() {
+        for (failure, status) in [
+            (Failure::Unreachable("connection refused".into()), 502),
+            (Failure::Silent(2000), 504),
+            (Failure::Origin(StatusCode::SERVICE_UNAVAILABLE), 503),
+            (Failure::Origin(StatusCode::INTERNAL_SERVER_ERROR), 502),
+            (Failure::Busy, 503),
+            (Failure::NoRoom, 503),
+            (Failure::Short { got: 1, length: 2 }, 502),
+        ] {
+            assert_eq!(failure.status().as_u16(), status, "{failure}");
+        }
+    }
+}

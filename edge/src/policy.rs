@@ -1,0 +1,243 @@
+//! The policy table: per class of object, how long it is fresh here, what is done about missing and broken ones, and
+//! what the next cache is told.
+//!
+//! Pure; one place for all of it. Origins' own Cache-Control is not looked at: they are ours, and this is the table.
+
+use http::HeaderValue;
+use media::route::{File, Route};
+use std::time::Duration;
+
+/// How long an origin may take from a request to the first header, if nothing is to be waited for.
+pub const QUICK_WAIT: Duration = Duration::from_millis(2000);
+
+/// How long a failed fetch is not tried again: collapses what arrives while an origin is down.
+const BROKEN: Duration = Duration::from_millis(100);
+
+/// What is missing now may be there in a moment: never remembered longer than this.
+const MISSING_MAX: Duration = Duration::from_millis(500);
+
+/// Longest time in which a complete playlist is taken for the newest, whatever its target duration.
+const PLAYLIST_FRESH_MAX: Duration = Duration::from_secs(1);
+
+/// What kind of thing an address names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The watch page and its files: they come from this program.
+    Page,
+    /// `/api/streams`
+    Streams,
+    /// A multivariant playlist.
+    Multivariant,
+    /// A media playlist.
+    Playlist,
+    /// An I-frame playlist.
+    IFrames,
+    /// An init segment.
+    Init,
+    /// A segment.
+    Segment,
+    /// A part of a segment.
+    Part,
+    /// Any playlist of a recording.
+    VodPlaylist,
+    /// Any other file of a recording.
+    VodMedia,
+}
+
+/// How a class is treated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// How long a good answer is given again without asking.
+    pub fresh: Duration,
+    /// How long a 4xx is given again without asking.
+    pub missing: Duration,
+    /// How long a failure is given again without asking.
+    pub broken: Duration,
+    /// Up to which age a good answer stands in where the origins fail.
+    pub stale: Duration,
+    /// How long a viewer waits for a fresh answer where such a stale one is at hand.
+    pub patience: Duration,
+    /// Whether origins hold requests of this class until what is asked for is there.
+    pub held: bool,
+    /// `Cache-Control` of a good answer.
+    pub told: HeaderValue,
+}
+
+/// The table, for the timing that the config gives.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    segment: Duration,
+    part: Duration,
+    window: Duration,
+    six_targets: HeaderValue,
+}
+
+/// `Cache-Control` of what changes.
+const BRIEF: HeaderValue = HeaderValue::from_static("public, max-age=1");
+
+/// `Cache-Control` of what never does: a file name never comes back with other content.
+const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=86400, immutable");
+
+impl Class {
+    /// The class of an address.
+    pub fn of(route: &Route) -> Self {
+        match route {
+            Route::Page | Route::PageFile(_) => Self::Page,
+            Route::Streams => Self::Streams,
+            Route::Multivariant(_) => Self::Multivariant,
+            Route::Hls(_, _, File::Playlist) => Self::Playlist,
+            Route::Hls(_, _, File::IFrames) => Self::IFrames,
+            Route::Hls(_, _, File::Init(_)) => Self::Init,
+            Route::Hls(_, _, File::Segment(_)) => Self::Segment,
+            Route::Hls(_, _, File::Part(..)) => Self::Part,
+            Route::Vod(path) if path.ends_with(".m3u8") => Self::VodPlaylist,
+            Route::Vod(_) => Self::VodMedia,
+        }
+    }
+
+    /// Whether it is a small text that changes (a document), not a file that doesn't (a flight).
+    pub fn is_document(self) -> bool {
+        matches!(
+            self,
+            Self::Streams | Self::Multivariant | Self::Playlist | Self::IFrames | Self::VodPlaylist
+        )
+    }
+
+    /// A name from a fixed set, for metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Streams => "streams",
+            Self::Multivariant => "multivariant",
+            Self::Playlist => "playlist",
+            Self::IFrames => "iframes",
+            Self::Init => "init",
+            Self::Segment => "segment",
+            Self::Part => "part",
+            Self::VodPlaylist => "vod_playlist",
+            Self::VodMedia => "vod_media",
+        }
+    }
+}
+
+impl Policy {
+    /// The table for these target durations and this live window.
+    pub fn new(segment: Duration, part: Duration, window: Duration) -> Self {
+        let six_targets = format!("public, max-age={}", six(segment).as_secs().max(1));
+        // Digits and letters always make a header value.
+        let six_targets = HeaderValue::from_str(&six_targets).unwrap_or(BRIEF);
+        Self { segment, part, window, six_targets }
+    }
+
+    /// The row of a class.
+    pub fn rules(&self, class: Class) -> Rules {
+        let second = Duration::from_secs(1);
+        let row = |fresh, stale, told| Rules {
+            fresh,
+            missing: self.part.min(MISSING_MAX),
+            broken: BROKEN,
+            stale,
+            patience: self.part,
+            held: false,
+            told,
+        };
+        // What left the window is asked for by those who are as far behind as one may be, for a while.
+        let retained = self.window.saturating_add(Duration::from_secs(60));
+        match class {
+            Class::Page => row(Duration::ZERO, Duration::ZERO, BRIEF),
+            Class::Streams => row(second, second * 30, BRIEF),
+            Class::Multivariant | Class::VodPlaylist => row(second, second * 60, BRIEF),
+            Class::Playlist | Class::IFrames => row(self.fresh_playlist(None, None), self.segment, BRIEF),
+            Class::Init => row(retained, Duration::ZERO, FOREVER),
+            Class::Segment => Rules { held: true, ..row(retained, Duration::ZERO, FOREVER) },
+            Class::Part => Rules { held: true, ..row(retained, Duration::ZERO, self.six_targets.clone()) },
+            Class::VodMedia => row(second * 3600, Duration::ZERO, FOREVER),
+        }
+    }
+
+    /// How long a media playlist is taken for the newest: half a part, or without parts half a target duration.
+    pub fn fresh_playlist(&self, target: Option<Duration>, part: Option<Duration>) -> Duration {
+        let half = part.or(target).unwrap_or(self.part) / 2;
+        half.min(PLAYLIST_FRESH_MAX)
+    }
+
+    /// How long a playlist that has what a blocking reload waits for is given to others who ask for that or less.
+    pub fn fresh_reload(&self) -> Duration {
+        PLAYLIST_FRESH_MAX
+    }
+
+    /// How long a request that an origin holds may take to its first header: three target durations, after which the
+    /// origin itself says 503, and a second for that to get here.
+    pub fn held_wait(&self, target: Option<Duration>) -> Duration {
+        target.unwrap_or(self.segment).saturating_mul(3).saturating_add(Duration::from_secs(1))
+    }
+
+    /// The target duration that the config gives.
+    pub fn segment(&self) -> Duration {
+        self.segment
+    }
+
+    /// `Cache-Control` of a playlist that has what its URL waits for: that URL's answer stays right.
+    pub fn told_reload(&self) -> HeaderValue {
+        self.six_targets.clone()
+    }
+}
+
+fn six(target: Duration) -> Duration {
+    target.saturating_mul(6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        Policy::new(Duration::from_secs(2), Duration::from_millis(500), Duration::from_secs(120))
+    }
+
+    /// Fresh and stale in ms, whether held, and what the next cache is told.
+    #[track_caller]
+    fn check(path: &str, expected: (&str, u128, u128, bool, &str)) {
+        let class = Class::of(&Route::parse(path).unwrap());
+        let rules = policy().rules(class);
+        let told = rules.told.to_str().unwrap();
+        assert_eq!((class.label(), rules.fresh.as_millis(), rules.stale.as_millis(), rules.held, told), expected);
+    }
+
+    #[test]
+    fn the_table() {
+        let brief = "public, max-age=1";
+        let forever = "public, max-age=86400, immutable";
+        check("/api/streams", ("streams", 1000, 30_000, false, brief));
+        check("/hls/a.m3u8", ("multivariant", 1000, 60_000, false, brief));
+        check("/hls/a/source/index.m3u8", ("playlist", 250, 2000, false, brief));
+        check("/hls/a/source/iframes.m3u8", ("iframes", 250, 2000, false, brief));
+        check("/hls/a/source/init-0123456789abcdef.mp4", ("init", 180_000, 0, false, forever));
+        check("/hls/a/source/1.m4s", ("segment", 180_000, 0, true, forever));
+        check("/hls/a/source/1.0.m4s", ("part", 180_000, 0, true, "public, max-age=12"));
+        check("/vod/a-20261120T172500Z/source/index.m3u8", ("vod_playlist", 1000, 60_000, false, brief));
+        check("/vod/a-20261120T172500Z/source/1.m4s", ("vod_media", 3_600_000, 0, false, forever));
+    }
+
+    #[test]
+    fn what_is_missing_is_remembered_for_a_part_at_most_and_never_for_more_than_half_a_second() {
+        for part in [100, 500, 2000] {
+            let policy = Policy::new(Duration::from_secs(2), Duration::from_millis(part), Duration::ZERO);
+            for class in [Class::Multivariant, Class::Playlist, Class::Segment, Class::Part, Class::VodMedia] {
+                let missing = policy.rules(class).missing;
+                assert!(missing <= Duration::from_millis(part.min(500)), "{class:?}: {missing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn playlists_are_fresh_for_half_of_what_they_promise_and_a_second_at_most() {
+        for (target, part, expected) in
+            [(None, None, 250), (Some(1), None, 500), (Some(6), None, 1000), (Some(6), Some(1), 500)]
+        {
+            let seconds = |s: Option<u64>| s.map(Duration::from_secs);
+            let fresh = policy().fresh_playlist(seconds(target), seconds(part));
+            assert_eq!(fresh.as_millis(), expected);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Asks origins: connections, timeouts, caps, and what of an answer is taken over.
+//!
+//! A request upstream is GET, a path and query made from a [`Key`], and fixed headers: nothing of a viewer's request
+//! gets through. Decides nothing about caching; whom to ask is [`Choice`]'s.
+
+use crate::failure::Failure;
+use crate::flight::Head;
+use crate::key::Key;
+use crate::origins::Choice;
+use bytes::Bytes;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Body as _, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use metrics::{counter, gauge};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// From the first packet to a connection.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// How long a body may stand still.
+pub const STALL: Duration = Duration::from_secs(5);
+
+/// Requests at a time to one origin that it can answer at once.
+const QUICK_REQUESTS_MAX: usize = 128;
+
+/// Requests at a time to one origin that it may hold.
+const HELD_REQUESTS_MAX: usize = 512;
+
+/// Idle connections kept to one origin.
+const IDLE_CONNECTIONS_MAX: usize = 32;
+
+/// Bytes read ahead on one connection, and the most an answer's headers may have.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// Longest header value that is taken over, in bytes.
+const VALUE_BYTES_MAX: usize = 128;
+
+/// Why a list of origins was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadOrigin {
+    /// Not an address this edge can pull from.
+    #[error("origin {0:?} is no address to pull from: write http://host:port, without a path")]
+    Address(String),
+    /// None at all.
+    #[error("there is no origin to pull from")]
+    None,
+}
+
+/// How to wait for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// From the request to the answer's head.
+    pub head: Duration,
+    /// Whether the origin may hold it.
+    pub held: bool,
+}
+
+/// The origins.
+#[derive(Debug)]
+pub struct Upstream {
+    origins: Vec<Origin>,
+    choice: Arc<Mutex<Choice>>,
+    client: Client<HttpConnector, Empty<Bytes>>,
+}
+
+#[derive(Debug)]
+struct Origin {
+    authority: Authority,
+    quick: Arc<Semaphore>,
+    held: Arc<Semaphore>,
+}
+
+/// An answer whose body is still to come.
+#[derive(Debug)]
+pub struct Answer {
+    /// What is known before the body.
+    pub head: Head,
+    /// The body.
+    pub feed: Feed,
+}
+
+/// A body on its way. Dropped early, its connection is closed.
+#[derive(Debug)]
+pub struct Feed {
+    body: Incoming,
+    origin: usize,
+    choice: Arc<Mutex<Choice>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Upstream {
+    /// Reads the origins' addresses, in order of preference.
+    pub fn new(origins: &[String]) -> Result<Self, BadOrigin> {
+        let origins = origins.iter().map(|text| Origin::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        if origins.is_empty() {
+            return Err(BadOrigin::None);
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT));
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .http1_max_buf_size(BUFFER_BYTES)
+            .build(connector);
+        let choice = Arc::new(Mutex::new(Choice::new(origins.len())));
+        Ok(Self { origins, choice, client })
+    }
+
+    /// Asks one origin after the other until one answers with something else than an error of its own.
+    pub async fn get(&self, key: &Key, wait: Wait) -> Result<Answer, Failure> {
+        let target: PathAndQuery =
+            key.to_string().parse().map_err(|_| Failure::Nonsense("the request upstream can't be written"))?;
+        let mut failure = Failure::Unreachable("there is none".to_owned());
+        let order = lock(&self.choice).order(Instant::now());
+        for index in order {
+            let Some(origin) = self.origins.get(index) else { continue };
+            let result = self.ask(index, origin, &target, wait).await;
+            let outcome = result.as_ref().err().map_or("answered", Failure::label);
+            let name = origin.authority.to_string();
+            counter!("live360_edge_upstream_requests_total", "origin" => name, "outcome" => outcome).increment(1);
+            failure = match result {
+                Ok(answer) => return Ok(answer),
+                // The origin held the request as long as it does and nothing came: asking another would hold it again.
+                Err(Failure::Origin(StatusCode::SERVICE_UNAVAILABLE)) if wait.held => {
+                    return Err(Failure::Origin(StatusCode::SERVICE_UNAVAILABLE));
+                }
+                Err(failure) => failure,
+            };
+            tracing::debug!(origin = %origin.authority, %target, %failure, "an origin failed");
+        }
+        Err(failure)
+    }
+
+    /// Each origin's address, and whether it is asked last at the moment.
+    pub fn stat(&self) -> Vec<(String, bool)> {
+        let (choice, now) = (lock(&self.choice), Instant::now());
+        let one = |(index, origin): (usize, &Origin)| (origin.authority.to_string(), choice.is_down(index, now));
+        self.origins.iter().enumerate().map(one).collect()
+    }
+
+    async fn ask(&self, index: usize, origin: &Origin, target: &PathAndQuery, wait: Wait) -> Result<Answer, Failure> {
+        let deadline = tokio::time::Instant::now() + wait.head;
+        let slots = if wait.held { &origin.held } else { &origin.quick };
+        let permit = match tokio::time::timeout_at(deadline, Arc::clone(slots).acquire_owned()).await {
+            Ok(Ok(permit)) => permit,
+            _ => return Err(Failure::Busy),
+        };
+        let mut response = self.send(origin, target, deadline, wait).await;
+        if matches!(response, Err(Failure::Broken)) {
+            // Most likely a kept connection that the origin closed at this very moment: GET may be sent again.
+            response = self.send(origin, target, deadline, wait).await;
+        }
+        match response {
+            Ok(response) => {
+                lock(&self.choice).answered(index);
+                gauge!("live360_edge_origin_up", "origin" => origin.authority.to_string()).set(1.0);
+                let (head, body) = read(response)?;
+                let feed = Feed { body, origin: index, choice: Arc::clone(&self.choice), _permit: permit };
+                Ok(Answer { head, feed })
+            }
+            Err(failure) => {
+                lock(&self.choice).failed(index, Instant::now());
+                gauge!("live360_edge_origin_up", "origin" => origin.authority.to_string()).set(0.0);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        origin: &Origin,
+        target: &PathAndQuery,
+        deadline: tokio::time::Instant,
+        wait: Wait,
+    ) -> Result<Response<Incoming>, Failure> {
+        let request = origin.request(target).ok_or(Failure::Nonsense("the request upstream can't be written"))?;
+        let silent = || Failure::Silent(u64::try_from(wait.head.as_millis()).unwrap_or(u64::MAX));
+        let response = tokio::time::timeout_at(deadline, self.client.request(request)).await.map_err(|_| silent())?;
+        response.map_err(|error| if error.is_connect() { unreachable(&error) } else { Failure::Broken })
+    }
+}
+
+impl Feed {
+    /// The next bytes; `None` at a clean end.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
+        loop {
+            let frame = match timeout(STALL, self.body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(None) => return None,
+                Ok(Some(Err(_))) => return Some(Err(self.failed(Failure::Broken))),
+                Err(_) => return Some(Err(self.failed(Failure::Stalled(STALL.as_millis() as u64)))),
+            };
+            // Trailers are not passed on.
+            if let Ok(data) = frame.into_data() {
+                return Some(Ok(data));
+            }
+        }
+    }
+
+    /// The whole body, of at most `limit` bytes.
+    pub async fn collect(mut self, limit: u64) -> Result<Bytes, Failure> {
+        let mut all = bytes::BytesMut::new();
+        while let Some(bytes) = self.next().await {
+            let bytes = bytes?;
+            if all.len().saturating_add(bytes.len()) as u64 > limit {
+                return Err(Failure::TooLarge { limit });
+            }
+            all.extend_from_slice(&bytes);
+        }
+        Ok(Bytes::copy_from_slice(&all))
+    }
+
+    fn failed(&self, failure: Failure) -> Failure {
+        lock(&self.choice).failed(self.origin, Instant::now());
+        failure
+    }
+}
+
+impl Origin {
+    fn parse(text: &str) -> Result<Self, BadOrigin> {
+        let bad = || BadOrigin::Address(text.chars().take(200).collect());
+        let uri: Uri = text.parse().map_err(|_| bad())?;
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(bad)?;
+        let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        if uri.scheme() != Some(&Scheme::HTTP) || !bare || authority.host().is_empty() {
+            return Err(bad());
+        }
+        Ok(Self {
+            authority: authority.clone(),
+            quick: Arc::new(Semaphore::new(QUICK_REQUESTS_MAX)),
+            held: Arc::new(Semaphore::new(HELD_REQUESTS_MAX)),
+        })
+    }
+
+    fn request(&self, target: &PathAndQuery) -> Option<Request<Empty<Bytes>>> {
+        let authority = self.authority.clone();
+        let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(target.clone()).build().ok()?;
+        Request::builder()
+            .method(Method::GET)
+            .uri(uri)
+            .header(header::USER_AGENT, concat!("live360-edge/", env!("CARGO_PKG_VERSION")))
+            // Compressed once per version here, not once per request there.
+            .header(header::ACCEPT_ENCODING, "identity")
+            .body(Empty::new())
+            .ok()
+    }
+}
+
+/// Takes over what may be taken over.
+fn read(response: Response<Incoming>) -> Result<(Head, Incoming), Failure> {
+    let (parts, body) = response.into_parts();
+    match parts.status {
+        StatusCode::OK => {}
+        status if status.is_client_error() => {}
+        status if status.is_server_error() => return Err(Failure::Origin(status)),
+        _ => return Err(Failure::Nonsense("neither 200 nor an error")),
+    }
+    if parts.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(Failure::Nonsense("an encoding that nobody asked for"));
+    }
+    let length = body.size_hint().exact();
+    // A body that ends with its connection can't be told from one that was cut off.
+    let framed = parts.version == Version::HTTP_2 || parts.headers.contains_key(header::TRANSFER_ENCODING);
+    if length.is_none() && !framed {
+        return Err(Failure::Nonsense("a body without a length"));
+    }
+    let seconds = value(&parts.headers, &header::AGE).and_then(|age| age.to_str().ok()?.parse::<u32>().ok());
+    let head = Head {
+        status: parts.status,
+        length,
+        content_type: value(&parts.headers, &header::CONTENT_TYPE),
+        etag: value(&parts.headers, &header::ETAG).filter(strong),
+        received: Instant::now(),
+        age: Duration::from_secs(seconds.unwrap_or(0).into()),
+    };
+    Ok((head, body))
+}
+
+fn value(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    headers.get(name).filter(|value| value.len() <= VALUE_BYTES_MAX && value.to_str().is_ok()).cloned()
+}
+
+/// A weak ETag says nothing about bytes, which ranges need.
+fn strong(etag: &HeaderValue) -> bool {
+    let inner = etag.as_bytes().strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    inner.is_some_and(|inner| !inner.contains(&b'"'))
+}
+
+fn unreachable(error: &dyn std::error::Error) -> Failure {
+    // The outer words are only "client error (Connect)": the innermost cause is what helps.
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    Failure::Unreachable(cause.to_string().chars().take(200).collect())
+}
+
+fn lock(choice: &Mutex<Choice>) -> MutexGuard<'_, Choice> {
+    // Nothing panics while it holds the lock.
+    choice.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_plain_http_addresses() {
+        for good in ["http://127.0.0.1:8080", "http://origin.internal:80/", "http://[::1]:1", "http://a"] {
+            assert!(Origin::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "127.0.0.1:8080", "https://a", "http://a/b", "http://a?x", "http://u:p@a", "ftp://a", "http://"] {
+            assert!(Origin::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(Upstream::new(&[]).unwrap_err(), BadOrigin::None);
+    }
+
+    #[test]
+    fn only_strong_etags_are_kept() {
+        for (text, kept) in [("\"a\"", true), ("\"\"", true), ("W/\"a\"", false), ("a", false), ("\"a\"b\"", false)] {
+            assert_eq!(strong(&HeaderValue::from_static(text)), kept, "{text}");
+        }
+    }
+}

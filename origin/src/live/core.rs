@@ -1,0 +1,272 @@
+//! One stream's life as a state machine: what came in and when, to what must be done.
+//!
+//! Pure: no sockets, no clock, no tasks. States: live → waiting (no publisher) → ended. The shell in `stream` obeys the
+//! effects in order. Timing within a publish is [`super::session`]'s, media is [`super::epoch`]'s.
+
+use super::epoch::{Epoch, Saved};
+use super::session::{Session, Timed};
+use crate::ingest::Ingested;
+use bytes::Bytes;
+use codec::ladder::{FromLadder, Settings, ToLadder};
+use media::hls::MediaPlaylist;
+use media::hls::Multivariant;
+use media::ladder::{Ladder, Rendition};
+use media::projection::{Layout, Projection, Stereo};
+use media::route::File;
+use media::window::{Window, first_number};
+use std::collections::BTreeMap;
+
+/// What the config says of a stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) segment_ms: u32,
+    pub(crate) part_ms: u32,
+    pub(crate) window_s: u32,
+    pub(crate) reconnect_s: u64,
+    pub(crate) ladder: Ladder,
+    pub(crate) audio: bool,
+    pub(crate) projection: Option<Projection>,
+    pub(crate) stereo: Option<Stereo>,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A publisher has the name now; whoever had it before is gone.
+    Publish(BTreeMap<String, String>),
+    /// The publisher sent a tag.
+    Tag(Ingested),
+    /// The publisher is gone.
+    Unpublish,
+    /// The ladder's child is there and knows nothing yet.
+    LadderUp,
+    /// The ladder's child sent something.
+    Ladder(FromLadder),
+    /// The ladder's child is gone.
+    LadderGone,
+    /// The ladder's child cannot keep up: what is being sent to it is lost until the next cut.
+    LadderFull,
+    /// The operator ends the stream.
+    End,
+    /// Time passed.
+    Tick,
+}
+
+/// What must be done.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Start a child with these settings; one that runs is let go.
+    StartLadder(Settings),
+    /// Send this to the child.
+    ToLadder(ToLadder),
+    /// A file is there to be served, and, if it is an init or a segment, to be kept.
+    File { rendition: Rendition, file: File, body: Vec<Bytes> },
+    /// These numbers are no longer listed.
+    Expired(Vec<u64>),
+    /// Playlists changed.
+    Changed,
+    /// The state to keep changed: a segment closed, or the stream's state did.
+    Save,
+    /// Something the operator and the broadcaster should know.
+    Warn(String),
+}
+
+/// A stream's state, as `/api/streams` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// A publisher is there.
+    Live,
+    /// No publisher, since this UTC ms.
+    Waiting(i64),
+    /// Over, since this UTC ms.
+    Ended(i64),
+}
+
+/// One stream.
+#[derive(Debug)]
+pub(crate) struct Core {
+    options: Options,
+    state: State,
+    last_number: Option<u64>,
+    params: BTreeMap<String, String>,
+    session: Option<Session>,
+    epoch: Option<Epoch>,
+}
+
+impl Core {
+    /// A stream that nobody has published yet.
+    pub(crate) fn new(options: Options, last_number: Option<u64>, now: i64) -> Self {
+        let state = State::Waiting(now);
+        Self { options, state, last_number, params: BTreeMap::new(), session: None, epoch: None }
+    }
+
+    /// A stream as a state file kept it: it waits for its publisher. `present` says which files are still there.
+    pub(crate) fn restore(options: Options, saved: Saved, now: i64, present: impl Fn(Rendition, &File) -> bool) -> Self {
+        let ended = saved.window.has_ended();
+        let epoch = Epoch::restore(saved, present);
+        let state = if ended { State::Ended(now) } else { State::Waiting(now) };
+        let mut core = Self::new(options, None, now);
+        (core.state, core.epoch) = (state, Some(epoch));
+        core
+    }
+
+    /// What to keep across restarts; nothing before the first segment.
+    pub(crate) fn saved(&self) -> Option<Saved> {
+        self.epoch.as_ref().map(Epoch::saved)
+    }
+
+    /// The stream's state.
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// The last number used, for the next epoch.
+    pub(crate) fn last_number(&self) -> Option<u64> {
+        self.window().map(|window| window.next_number().saturating_sub(1)).or(self.last_number)
+    }
+
+    /// When the epoch began, UTC ms; `None` before there is one.
+    pub(crate) fn since(&self) -> Option<i64> {
+        self.window().map(|window| window.terms().anchor_ms)
+    }
+
+    /// The live window.
+    pub(crate) fn window(&self) -> Option<&Window> {
+        self.epoch.as_ref().map(Epoch::window)
+    }
+
+    /// The multivariant playlist, once there is something to play.
+    pub(crate) fn multivariant(&self, stream: &str) -> Option<Multivariant> {
+        self.epoch.as_ref()?.multivariant(stream)
+    }
+
+    /// A rendition's media playlist.
+    pub(crate) fn playlist(&self, rendition: Rendition) -> Option<MediaPlaylist> {
+        self.window()?.playlist(rendition)
+    }
+
+    /// How the picture lies on the sphere.
+    pub(crate) fn layout(&self) -> Layout {
+        self.epoch.as_ref().map(Epoch::layout).unwrap_or_default()
+    }
+
+    /// What `/stat` says of it.
+    pub(crate) fn stat(&self) -> serde_json::Value {
+        let encoder = self.session.as_ref().and_then(|session| session.metadata().encoder.clone());
+        serde_json::json!({ "encoder": encoder, "epoch": self.epoch.as_ref().map(Epoch::stat) })
+    }
+
+    /// Takes one input at `now` (UTC ms).
+    pub(crate) fn handle(&mut self, input: Input, now: i64, out: &mut Vec<Effect>) {
+        match input {
+            Input::Publish(params) => {
+                self.unpublish(now, out);
+                if matches!(self.state, State::Ended(_)) {
+                    self.last_number = self.last_number();
+                    self.epoch = None;
+                }
+                (self.params, self.session, self.state) = (params, Some(Session::default()), State::Live);
+                out.push(Effect::Changed);
+            }
+            Input::Tag(tag) => self.tag(tag, now, out),
+            Input::Unpublish => {
+                if self.unpublish(now, out) {
+                    self.state = State::Waiting(now);
+                    out.push(Effect::Changed);
+                }
+            }
+            Input::End => {
+                self.unpublish(now, out);
+                self.end(now, out);
+            }
+            Input::Tick => {
+                let wait_ms = i64::try_from(self.options.reconnect_s).unwrap_or(i64::MAX / 2000) * 1000;
+                if let State::Waiting(since) = self.state
+                    && now - since >= wait_ms
+                {
+                    self.end(now, out);
+                }
+            }
+            Input::LadderUp | Input::Ladder(_) | Input::LadderGone | Input::LadderFull => {
+                if let Some(epoch) = &mut self.epoch {
+                    epoch.ladder(input, out);
+                }
+            }
+        }
+    }
+
+    /// Ends the session, if there is one.
+    fn unpublish(&mut self, _now: i64, out: &mut Vec<Effect>) -> bool {
+        let had = self.session.take().is_some();
+        if had && let Some(epoch) = &mut self.epoch {
+            epoch.pause(out);
+        }
+        had
+    }
+
+    fn end(&mut self, now: i64, out: &mut Vec<Effect>) {
+        if matches!(self.state, State::Ended(_)) {
+            return;
+        }
+        self.state = State::Ended(now);
+        if let Some(epoch) = &mut self.epoch {
+            epoch.end(out);
+        }
+        out.extend([Effect::Save, Effect::Changed]);
+    }
+
+    fn tag(&mut self, tag: Ingested, now: i64, out: &mut Vec<Effect>) {
+        let Some(session) = &mut self.session else { return };
+        let mut timed = Vec::new();
+        session.take(tag, now, &mut timed);
+        for event in timed {
+            self.timed(event, out);
+        }
+    }
+
+    fn timed(&mut self, event: Timed, out: &mut Vec<Effect>) {
+        let begin = match event {
+            Timed::Begin(begin) => begin,
+            Timed::Restarted => {
+                if let Some(epoch) = &mut self.epoch {
+                    epoch.pause(out);
+                }
+                return;
+            }
+            event => {
+                if let Some(epoch) = &mut self.epoch {
+                    epoch.take(event, out);
+                }
+                return;
+            }
+        };
+        let metadata = self.session.as_ref().map(|session| session.metadata().clone()).unwrap_or_default();
+        let layout = self.layout_for(&metadata, begin.video.width(), begin.video.height());
+        match &mut self.epoch {
+            Some(epoch) => epoch.resume(&self.options, begin, out),
+            None => {
+                let first = first_number(self.last_number, begin.first_idr_utc_ms, self.options.segment_ms);
+                let mut epoch = Epoch::new(&self.options, first, layout, &begin);
+                epoch.resume(&self.options, begin, out);
+                self.epoch = Some(epoch);
+            }
+        }
+    }
+
+    /// Config first, then the publish query, then onMetaData, then the picture's shape.
+    fn layout_for(&self, metadata: &media::flv::Metadata, width: u32, height: u32) -> Layout {
+        let said = |key: &str| self.params.get(key).map(String::as_str);
+        let projection = self.options.projection;
+        let projection = projection.or_else(|| said("proj")?.parse().ok());
+        let projection = projection.or_else(|| metadata.projection.as_deref()?.parse().ok());
+        let stereo = self.options.stereo.or_else(|| said("stereo")?.parse().ok());
+        let stereo = stereo.or_else(|| metadata.stereo.as_deref()?.parse().ok());
+        // A square sphere is two spheres, one above the other. Any other shape counts as one, squeezed or not: this is a
+        // 360° server, and who sends an ordinary picture says so.
+        let square = width == height;
+        Layout {
+            projection: projection.unwrap_or_default(),
+            stereo: stereo.unwrap_or(if square { Stereo::Tb } else { Stereo::Mono }),
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! One epoch of a stream: from its first picture to its end, across reconnects and restarts.
+//!
+//! Pure. Cuts, numbers and feeds every rendition; pieces of it are the window (numbers), the outputs (packaging) and the
+//! [`super::running`] state of the publish in progress. Does not know who publishes or how files are served.
+
+use super::core::{Effect, Input, Options};
+use super::output::Output;
+use super::running::{Planned, Running};
+use super::session::{Begin, Timed};
+use bytes::Bytes;
+use codec::ladder::{FromLadder, ToLadder};
+use media::aac::AudioConfig;
+use media::cut::target_s;
+use media::h264::VideoConfig;
+use media::hls::{AudioGroup, Multivariant, Variant};
+use media::ladder::Rendition;
+use media::mp4;
+use media::package::{Unit, part_target_ms};
+use media::projection::Layout;
+use media::route::File;
+use media::unit::{VIDEO_TIMESCALE, VideoUnit};
+use media::window::{Terms, Window};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// How many closed slots a rung that has nothing yet may hold back the multivariant playlist.
+const SLOTS_WAITED_FOR_RUNGS: usize = 2;
+
+/// An epoch.
+#[derive(Debug)]
+pub(super) struct Epoch {
+    pub(super) window: Window,
+    layout: Layout,
+    infos: Infos,
+    outputs: BTreeMap<Rendition, Output>,
+    pub(super) ladder: Ladder,
+    pub(super) running: Option<Running>,
+}
+
+/// What playlists say about renditions, besides what the window knows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Infos {
+    fps: f64,
+    video: Vec<VideoInfo>,
+    audio: Option<AudioInfo>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct VideoInfo {
+    rendition: String,
+    codec: String,
+    width: u32,
+    height: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct AudioInfo {
+    codec: String,
+    channels: u8,
+}
+
+/// What is kept across restarts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    pub(super) window: Window,
+    layout: Layout,
+    infos: Infos,
+}
+
+/// The child that encodes rungs, as far as this side knows.
+#[derive(Debug)]
+pub(super) struct Ladder {
+    pub(super) state: LadderState,
+    /// Which rendition each of the child's rungs is.
+    pub(super) renditions: Vec<Rendition>,
+    /// Configurations that the child announced, in force from the rung's next segment on.
+    announced: BTreeMap<Rendition, VideoConfig>,
+}
+
+/// What the child is up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LadderState {
+    /// There is none.
+    Off,
+    /// It waits for a cut at an IDR.
+    Fresh,
+    /// It encodes.
+    Active,
+    /// It lost units; it goes on at the next IDR.
+    Skipping,
+    /// It was told to finish.
+    Finishing,
+}
+
+impl Epoch {
+    /// A new epoch whose media time 0 is the first key frame.
+    pub(super) fn new(options: &Options, first: u64, layout: Layout, begin: &Begin) -> Self {
+        let rungs = options.ladder.for_source(begin.video.width(), begin.video.height());
+        let mut renditions: Vec<Rendition> = rungs.iter().map(|rung| rung.rendition).collect();
+        if options.audio {
+            renditions.push(Rendition::Audio);
+        }
+        let terms = Terms {
+            anchor_ms: begin.first_idr_utc_ms,
+            target_s: target_s(options.segment_ms, begin.gop),
+            part_ms: part_target_ms(options.part_ms, begin.frame_ticks, VIDEO_TIMESCALE),
+            window_s: options.window_s,
+        };
+        let video = rungs.iter().map(|rung| VideoInfo {
+            rendition: rung.rendition.to_string(),
+            codec: String::new(),
+            width: rung.width,
+            height: rung.height,
+        });
+        Self {
+            window: Window::new(terms, first, &renditions),
+            layout,
+            infos: Infos { fps: begin.fps, video: video.collect(), audio: None },
+            outputs: BTreeMap::new(),
+            ladder: Ladder::off(),
+            running: None,
+        }
+    }
+
+    /// An epoch as a state file kept it.
+    pub(super) fn restore(saved: Saved, present: impl Fn(Rendition, &File) -> bool) -> Self {
+        let Saved { mut window, layout, infos } = saved;
+        window.restore(present);
+        Self { window, layout, infos, outputs: BTreeMap::new(), ladder: Ladder::off(), running: None }
+    }
+
+    pub(super) fn saved(&self) -> Saved {
+        Saved { window: self.window.clone(), layout: self.layout, infos: self.infos.clone() }
+    }
+
+    pub(super) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// A publish begins, or goes on after a break. The first picture follows.
+    pub(super) fn resume(&mut self, options: &Options, begin: Begin, out: &mut Vec<Effect>) {
+        let since_anchor = (begin.first_idr_utc_ms - self.window.terms().anchor_ms) * i64::from(VIDEO_TIMESCALE) / 1000;
+        let base = if self.window.newest().is_none() { 0 } else { since_anchor.max(self.window.end()) };
+        self.infos.fps = begin.fps;
+        let plan = self.plan(options, &begin);
+        if let Planned { warning: Some(warning), .. } = &plan {
+            out.push(Effect::Warn(warning.clone()));
+        }
+        for (rendition, usual) in self.window.renditions().map(|r| (r, begin.frame_ticks)).collect::<Vec<_>>() {
+            if rendition != Rendition::Audio {
+                self.outputs.insert(rendition, Output::new(rendition, self.part_ticks(VIDEO_TIMESCALE), usual));
+            }
+        }
+        self.ladder = Ladder { renditions: plan.encoded.clone(), ..Ladder::off() };
+        if let Some(settings) = plan.settings.clone() {
+            self.ladder.state = LadderState::Fresh;
+            out.push(Effect::StartLadder(settings));
+        }
+        let mut running = Running::new(options, &begin, base, plan.copied, self.window.terms().target_s);
+        let msn = self.window.begin(base, true);
+        if plan.copied {
+            self.video_init(Rendition::Source, msn, &begin.video, out);
+        }
+        if self.window.renditions().any(|rendition| rendition == Rendition::Audio) {
+            let silent = AudioConfig::lc(48_000, 2);
+            if let Some(config) = begin.audio.clone().or(silent) {
+                self.audio_init(msn, &config, out);
+                running.start_audio(&config, base, begin.audio.is_some());
+            }
+        }
+        running.slot_began(msn, base);
+        self.running = Some(running);
+    }
+
+    /// What came out of the session.
+    pub(super) fn take(&mut self, event: Timed, out: &mut Vec<Effect>) {
+        let Some(mut running) = self.running.take() else { return };
+        match event {
+            Timed::Video(unit) => running.video(self, unit, out),
+            Timed::Audio(at, data) => running.sound(self, at, data, out),
+            Timed::VideoConfig(config) => running.video_config(config, out),
+            Timed::AudioConfig(config) => running.audio_config(config),
+            Timed::Begin(_) | Timed::Restarted => {}
+        }
+        self.running = Some(running);
+    }
+
+    /// The publisher is gone: closes what is in progress.
+    pub(super) fn pause(&mut self, out: &mut Vec<Effect>) {
+        let Some(mut running) = self.running.take() else { return };
+        running.finish(self, out);
+        if !matches!(self.ladder.state, LadderState::Off) {
+            self.ladder.state = LadderState::Finishing;
+            out.push(Effect::ToLadder(ToLadder::End));
+        }
+        out.extend([Effect::Save, Effect::Changed]);
+    }
+
+    /// Nothing will follow.
+    pub(super) fn end(&mut self, out: &mut Vec<Effect>) {
+        self.pause(out);
+        self.window.end_epoch();
+        self.ladder = Ladder::off();
+    }
+
+    /// The next slot begins at `at`; what expired is told.
+    pub(super) fn cut(&mut self, at: i64, discontinuity: bool, out: &mut Vec<Effect>) -> u64 {
+        let msn = self.window.begin(at, discontinuity);
+        let expired = self.window.expire();
+        if !expired.is_empty() {
+            out.push(Effect::Expired(expired));
+        }
+        out.push(Effect::Save);
+        msn
+    }
+
+    /// A unit of a rendition, in its timescale, belongs to segment `msn`.
+    pub(super) fn push(&mut self, rendition: Rendition, msn: u64, unit: Unit, out: &mut Vec<Effect>) {
+        if let Some(output) = self.outputs.get_mut(&rendition) {
+            output.push(&mut self.window, msn, unit, out);
+        }
+    }
+
+    /// The rendition's segment in progress is whole.
+    pub(super) fn finish_output(&mut self, rendition: Rendition, end: Option<i64>, out: &mut Vec<Effect>) {
+        if let Some(output) = self.outputs.get_mut(&rendition) {
+            output.finish(&mut self.window, end, out);
+        }
+    }
+
+    /// A picture's init segment, in force from `msn` on.
+    pub(super) fn video_init(&mut self, rendition: Rendition, msn: u64, config: &VideoConfig, out: &mut Vec<Effect>) {
+        let name = rendition.to_string();
+        if let Some(info) = self.infos.video.iter_mut().find(|info| info.rendition == name) {
+            (info.codec, info.width, info.height) = (config.codec_string(), config.width(), config.height());
+        }
+        self.init(rendition, msn, mp4::init_video(config, self.layout), VIDEO_TIMESCALE, out);
+    }
+
+    /// The sound's init segment, in force from `msn` on; its packaging starts afresh.
+    pub(super) fn audio_init(&mut self, msn: u64, config: &AudioConfig, out: &mut Vec<Effect>) {
+        self.infos.audio = Some(AudioInfo { codec: config.codec_string(), channels: config.channels() });
+        let part_ticks = self.part_ticks(config.sample_rate());
+        let usual = i64::from(media::unit::AAC_FRAME_SAMPLES);
+        self.outputs.insert(Rendition::Audio, Output::new(Rendition::Audio, part_ticks, usual));
+        self.init(Rendition::Audio, msn, mp4::init_audio(config), config.sample_rate(), out);
+    }
+
+    fn init(&mut self, rendition: Rendition, msn: u64, bytes: Bytes, timescale: u32, out: &mut Vec<Effect>) {
+        let hash: String = Sha256::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        self.window.set_init(rendition, msn, &hash, timescale);
+        out.push(Effect::File { rendition, file: File::Init(hash), body: vec![bytes] });
+    }
+
+    fn part_ticks(&self, timescale: u32) -> i64 {
+        i64::from(self.window.terms().part_ms) * i64::from(timescale) / 1000
+    }
+
+    fn plan(&self, options: &Options, begin: &Begin) -> Planned {
+        let video: Vec<(Rendition, u32, u32)> = self
+            .infos
+            .video
+            .iter()
+            .filter_map(|info| Some((info.rendition.parse().ok()?, info.width, info.height)))
+            .collect();
+        Planned::new(options, begin, &video)
+    }
+
+    /// The ladder's child: what it sent, or what became of it.
+    pub(super) fn ladder(&mut self, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::LadderUp if self.running.is_some() => self.ladder.state = LadderState::Fresh,
+            Input::LadderFull if self.ladder.state == LadderState::Active => {
+                self.ladder.state = LadderState::Skipping;
+                out.push(Effect::Warn(
+                    "this machine is too small for the ladder: encoded rungs miss a segment. Take rungs away".to_owned(),
+                ));
+            }
+            Input::Ladder(event) => self.encoded(event, out),
+            Input::LadderGone => self.ladder_gone(out),
+            _ => {}
+        }
+    }
+
+    fn encoded(&mut self, event: FromLadder, out: &mut Vec<Effect>) {
+        match event {
+            FromLadder::Config { rung, config } => {
+                if let Some(&rendition) = self.ladder.renditions.get(rung) {
+                    self.ladder.announced.insert(rendition, config);
+                }
+            }
+            FromLadder::Unit { rung, seq, unit } => {
+                let Some(&rendition) = self.ladder.renditions.get(rung) else { return };
+                if let Some(config) = self.ladder.announced.remove(&rendition) {
+                    self.video_init(rendition, seq, &config, out);
+                }
+                let VideoUnit { dts, pts, idr, data } = unit;
+                self.push(rendition, seq, Unit { dts, pts, sync: idr, data }, out);
+            }
+            FromLadder::SegmentEnd { rung, seq } => {
+                let Some(&rendition) = self.ladder.renditions.get(rung) else { return };
+                let end = self.window.slot(seq).and_then(|slot| slot.end);
+                self.finish_output(rendition, end, out);
+                out.extend([Effect::Save, Effect::Changed]);
+            }
+            FromLadder::Failed { why } => out.push(Effect::Warn(format!("the ladder's encoder failed: {why}"))),
+        }
+    }
+
+    /// Whatever the child still owed is missing.
+    fn ladder_gone(&mut self, out: &mut Vec<Effect>) {
+        self.ladder.state = LadderState::Off;
+        self.ladder.announced.clear();
+        for rendition in self.ladder.renditions.clone() {
+            if let Some(output) = self.outputs.get_mut(&rendition) {
+                output.abandon();
+            }
+            self.window.gap_all(rendition);
+        }
+        out.extend([Effect::Save, Effect::Changed]);
+    }
+
+    /// The multivariant playlist, once there is something to play in (nearly) every rung.
+    pub(super) fn multivariant(&self, stream: &str) -> Option<Multivariant> {
+        let window = &self.window;
+        let playable = |rendition: Rendition| window.init(rendition).is_some() && window.whole(rendition) > 0;
+        let rungs: Vec<(Rendition, &VideoInfo)> =
+            self.infos.video.iter().filter_map(|info| Some((info.rendition.parse().ok()?, info))).collect();
+        let most = rungs.iter().map(|(rendition, _)| window.whole(*rendition)).max().unwrap_or(0);
+        let all = rungs.iter().all(|(rendition, _)| playable(*rendition));
+        let audio = self.infos.audio.as_ref().filter(|_| playable(Rendition::Audio));
+        let audio_ready = audio.is_some() || !window.renditions().any(|rendition| rendition == Rendition::Audio);
+        if !(audio_ready && (all || most >= SLOTS_WAITED_FOR_RUNGS || (most > 0 && window.has_ended()))) {
+            return None;
+        }
+        let uri = |rendition: Rendition, file: File| format!("{stream}/{rendition}/{file}");
+        let audio = audio.map(|info| AudioGroup {
+            uri: uri(Rendition::Audio, File::Playlist),
+            channels: info.channels,
+            codec: info.codec.clone(),
+            peak: window.rates(Rendition::Audio).peak,
+            average: window.rates(Rendition::Audio).average(),
+        });
+        let variants = rungs.into_iter().filter(|(rendition, _)| playable(*rendition)).map(|(rendition, info)| Variant {
+            uri: uri(rendition, File::Playlist),
+            iframes_uri: uri(rendition, File::IFrames),
+            codec: info.codec.clone(),
+            size: (info.width, info.height),
+            fps: self.infos.fps,
+            peak: window.rates(rendition).peak,
+            average: window.rates(rendition).average(),
+            iframes_peak: window.rates(rendition).iframes_peak,
+        });
+        Some(Multivariant { audio, variants: variants.collect() })
+    }
+
+    pub(super) fn stat(&self) -> serde_json::Value {
+        let rungs: Vec<serde_json::Value> = self
+            .window
+            .renditions()
+            .map(|rendition| {
+                let rates = self.window.rates(rendition);
+                serde_json::json!({
+                    "rendition": rendition.to_string(), "segments": self.window.whole(rendition),
+                    "peak_bits_per_s": rates.peak, "average_bits_per_s": rates.average(),
+                })
+            })
+            .collect();
+        let terms = self.window.terms();
+        serde_json::json!({
+            "target_s": terms.target_s, "part_ms": terms.part_ms, "fps": self.infos.fps,
+            "next_media_sequence": self.window.next_number(), "renditions": rungs,
+            "ladder": format!("{:?}", self.ladder.state).to_lowercase(),
+        })
+    }
+}
+
+impl Ladder {
+    fn off() -> Self {
+        Self { state: LadderState::Off, renditions: Vec::new(), announced: BTreeMap::new() }
+    }
+}

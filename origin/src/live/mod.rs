@@ -1,0 +1,20 @@
+//! One stream's life.
+//!
+//! `core` decides (pure), helped by `session` (timing), `epoch` and `running` (cuts, numbers, renditions) and `output`
+//! (packaging). `stream` acts: one task a stream, which owns the core, the ladder's child (`ladder`), the publisher's claim
+//! (`publisher`) and the files (`files`). `registry` says which streams there are.
+
+mod core;
+mod epoch;
+mod files;
+mod ladder;
+mod output;
+mod publisher;
+mod registry;
+mod running;
+mod session;
+mod stream;
+
+pub(crate) use files::Found;
+pub(crate) use registry::{Door, Registry, check_folder};
+pub(crate) use stream::Stream;

@@ -1,0 +1,114 @@
+//! Who publishes a stream now, and who may take over.
+//!
+//! The judgement is pure; keys are compared here, and nothing of RTMP is known.
+
+use crate::ingest::{Claim, Ingested, Refusal};
+use media::name::StreamName;
+use service::config::Secret;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A publisher that sent nothing for so long may be taken over by anyone.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
+
+/// Tags that may wait for the stream; then the connection waits.
+const TAGS_WAITING_MAX: usize = 512;
+
+/// The publisher of a stream.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    peer: IpAddr,
+    media: mpsc::Receiver<Ingested>,
+    last: Instant,
+    revoked: CancellationToken,
+    reason: Arc<OnceLock<String>>,
+}
+
+impl Publisher {
+    /// A publisher from this address, and its claim.
+    pub(crate) fn new(peer: IpAddr) -> (Self, Claim) {
+        let (sender, media) = mpsc::channel(TAGS_WAITING_MAX);
+        let (revoked, reason) = (CancellationToken::new(), Arc::new(OnceLock::new()));
+        let claim = Claim { media: sender, revoked: revoked.clone(), reason: reason.clone() };
+        (Self { peer, media, last: Instant::now(), revoked, reason }, claim)
+    }
+
+    /// Its next tag; `None` when it is gone.
+    pub(crate) async fn next(&mut self) -> Option<Ingested> {
+        let tag = self.media.recv().await;
+        self.last = Instant::now();
+        tag
+    }
+
+    /// Takes the claim away.
+    pub(crate) fn revoke(self, reason: &str) {
+        let _ = self.reason.set(reason.to_owned());
+        self.revoked.cancel();
+    }
+}
+
+/// Somebody asks for a stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Takeover<'a> {
+    /// The stream's key, if it has one.
+    pub(crate) key: Option<&'a Secret>,
+    /// What the newcomer presented.
+    pub(crate) presented: Option<&'a str>,
+    /// Where it comes from.
+    pub(crate) peer: IpAddr,
+}
+
+impl Takeover<'_> {
+    /// With a key: whoever has it. Without: whoever comes first, the same address, or anyone after 3 s of silence.
+    pub(crate) fn judge(self, holder: Option<&Publisher>, name: &StreamName, now: Instant) -> Result<(), Refusal> {
+        if let Some(key) = self.key {
+            let same = self.presented.is_some_and(|presented| key.matches(presented));
+            return if same { Ok(()) } else { Err(Refusal::WrongKey(name.clone())) };
+        }
+        let free = holder.is_none_or(|holder| {
+            let silent = now.saturating_duration_since(holder.last) >= SILENT_AFTER;
+            holder.peer == self.peer || silent || holder.media.is_closed()
+        });
+        if free { Ok(()) } else { Err(Refusal::Busy(name.clone())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: &str = "10.0.0.1";
+    const ELSEWHERE: &str = "10.0.0.2";
+
+    fn check(key: Option<&str>, presented: Option<&str>, holder: Option<&str>, peer: &str, silent_s: u64, expected: bool) {
+        let name: StreamName = "foo".parse().unwrap();
+        let kept = holder.map(|address| Publisher::new(address.parse().unwrap()));
+        let holder = kept.as_ref().map(|(publisher, _)| publisher);
+        let now = Instant::now() + Duration::from_secs(silent_s);
+        let key = key.map(Secret::new);
+        let takeover = Takeover { key: key.as_ref(), presented, peer: peer.parse().unwrap() };
+        let allowed = takeover.judge(holder, &name, now).is_ok();
+        assert_eq!(allowed, expected, "presented {presented:?}, {peer} after {silent_s} s");
+    }
+
+    #[test]
+    fn without_a_key_the_first_the_same_address_or_anyone_after_silence() {
+        check(None, None, None, HERE, 0, true);
+        check(None, None, Some(HERE), HERE, 0, true);
+        check(None, None, Some(HERE), ELSEWHERE, 0, false);
+        check(None, Some("guess"), Some(HERE), ELSEWHERE, 2, false);
+        check(None, None, Some(HERE), ELSEWHERE, 3, true);
+    }
+
+    #[test]
+    fn with_a_key_only_the_key_counts() {
+        check(Some("s"), Some("s"), Some(HERE), ELSEWHERE, 0, true);
+        check(Some("s"), None, None, HERE, 0, false);
+        check(Some("s"), Some("S"), Some(HERE), HERE, 9, false);
+        check(Some("s"), Some("ss"), None, HERE, 0, false);
+    }
+}

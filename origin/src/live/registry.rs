@@ -1,0 +1,207 @@
+//! Which streams there are: the only place that says so.
+//!
+//! Makes a stream when somebody first publishes it or when an earlier process left it on disk, and forgets it when its task
+//! has ended. Knows the config; does not look into streams.
+
+use super::core::{Options, State};
+use super::stream::{Command, Setup, Stream};
+use crate::ingest::{Claim, Ingest, PublishRequest, Refusal};
+use media::hls::{compact_date, date};
+use media::ladder::Rendition;
+use media::name::StreamName;
+use media::route::Route;
+use serde_json::{Value, json};
+use service::config::{Audio, Config};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Streams at a time, live, waiting or ended.
+const STREAMS_MAX: usize = 64;
+
+/// The streams of this origin.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    config: Config,
+    program: PathBuf,
+    streams: Mutex<BTreeMap<StreamName, Arc<Stream>>>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Registry {
+    /// No streams yet. `program` is this binary, for the ladder's children.
+    pub(crate) fn new(config: Config, program: PathBuf, shutdown: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { config, program, streams: Mutex::default(), tasks: TaskTracker::new(), shutdown })
+    }
+
+    /// Takes up the streams that an earlier process left.
+    pub(crate) fn restore(self: &Arc<Self>) {
+        let Ok(folders) = std::fs::read_dir(self.folder()) else { return };
+        for folder in folders.flatten() {
+            if let Some(name) = folder.file_name().to_str().and_then(|name| name.parse::<StreamName>().ok()) {
+                let mut streams = self.streams();
+                if streams.len() < STREAMS_MAX {
+                    tracing::info!(stream = %name, "stream restored");
+                    self.open(&mut streams, name);
+                }
+            }
+        }
+    }
+
+    /// A stream by name.
+    pub(crate) fn get(&self, name: &StreamName) -> Option<Arc<Stream>> {
+        self.streams().get(name).cloned()
+    }
+
+    /// Ends a stream at the operator's word. `false` if there is none.
+    pub(crate) async fn end(&self, name: &StreamName) -> bool {
+        let Some(stream) = self.get(name) else { return false };
+        stream.command(Command::End).await.is_ok()
+    }
+
+    /// Waits until every stream's task has ended (after shutdown).
+    pub(crate) async fn finished(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// What `/api/streams` says.
+    pub(crate) fn list(&self) -> Value {
+        let streams: Vec<Arc<Stream>> = self.streams().values().cloned().collect();
+        let streams: Vec<Value> = streams.iter().filter_map(|stream| describe(stream)).collect();
+        json!({ "streams": streams, "assets": [] })
+    }
+
+    /// What `/stat` says.
+    pub(crate) fn stat(&self) -> Value {
+        let streams: Vec<Arc<Stream>> = self.streams().values().cloned().collect();
+        json!({ "streams": streams.iter().map(|stream| stream.stat()).collect::<Vec<_>>() })
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.config.data_dir.join("live")
+    }
+
+    fn streams(&self) -> MutexGuard<'_, BTreeMap<StreamName, Arc<Stream>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(self: &Arc<Self>, streams: &mut BTreeMap<StreamName, Arc<Stream>>, name: StreamName) -> Arc<Stream> {
+        let (stream, task) = Stream::new(self.setup(&name));
+        streams.insert(name.clone(), stream.clone());
+        let (registry, shutdown, opened) = (Arc::downgrade(self), self.shutdown.clone(), stream.clone());
+        self.tasks.spawn(async move {
+            task.run(shutdown).await;
+            if let Some(registry) = registry.upgrade() {
+                // Unless a new one has the name by now.
+                let mut streams = registry.streams();
+                if streams.get(&name).is_some_and(|current| Arc::ptr_eq(current, &opened)) {
+                    streams.remove(&name);
+                }
+            }
+        });
+        stream
+    }
+
+    fn setup(&self, name: &StreamName) -> Setup {
+        let stream = self.config.stream(name);
+        let hls = &self.config.hls;
+        Setup {
+            name: name.clone(),
+            options: Options {
+                segment_ms: hls.segment_ms,
+                part_ms: hls.part_ms,
+                window_s: hls.window_s,
+                reconnect_s: self.config.origin.reconnect_s,
+                ladder: stream.ladder.unwrap_or_default(),
+                audio: stream.audio == Audio::Auto,
+                projection: stream.projection,
+                stereo: stream.stereo,
+            },
+            listed: stream.listed,
+            key: stream.key,
+            dir: self.folder().join(name.as_str()),
+            program: self.program.clone(),
+        }
+    }
+
+    fn get_or_open(self: &Arc<Self>, name: &StreamName) -> Result<Arc<Stream>, Refusal> {
+        let mut streams = self.streams();
+        if let Some(stream) = streams.get(name) {
+            return Ok(stream.clone());
+        }
+        if self.shutdown.is_cancelled() {
+            return Err(Refusal::ShuttingDown);
+        }
+        if streams.len() >= STREAMS_MAX {
+            return Err(Refusal::TooManyStreams(STREAMS_MAX));
+        }
+        Ok(self.open(&mut streams, name.clone()))
+    }
+}
+
+/// The registry as what publishers' connections talk to.
+#[derive(Debug, Clone)]
+pub(crate) struct Door(pub(crate) Arc<Registry>);
+
+impl Ingest for Door {
+    async fn claim(&self, request: PublishRequest) -> Result<Claim, Refusal> {
+        // A stream may be forgotten between finding it and asking it: then the second try makes a new one.
+        for _ in 0..2 {
+            let stream = self.0.get_or_open(&request.key.name)?;
+            let (reply, answer) = oneshot::channel();
+            if stream.command(Command::Claim(request.clone(), reply)).await.is_ok()
+                && let Ok(answer) = answer.await
+            {
+                return answer;
+            }
+        }
+        Err(Refusal::ShuttingDown)
+    }
+}
+
+/// A stream's entry in `/api/streams`; `None` before there is something to play.
+fn describe(stream: &Stream) -> Option<Value> {
+    let core = stream.core();
+    let playlist = core.multivariant(stream.name.as_str())?;
+    let since = core.since()?;
+    let (layout, audio) = (core.layout(), playlist.audio.as_ref().map_or(0, |audio| audio.peak));
+    let source = format!("/{}/", Rendition::Source);
+    let rungs: Vec<Value> = playlist
+        .variants
+        .iter()
+        .map(|rung| {
+            json!({
+                "width": rung.size.0, "height": rung.size.1, "bandwidth": rung.peak + audio,
+                "source": rung.uri.contains(&source),
+            })
+        })
+        .collect();
+    let (state, asset) = match core.state() {
+        State::Live => ("live", None),
+        State::Waiting(_) => ("waiting", None),
+        State::Ended(_) => ("ended", Some(format!("{}-{}", stream.name, compact_date(since)))),
+    };
+    let mut entry = json!({
+        "name": stream.name, "state": state, "url": Route::Multivariant(stream.name.clone()).to_string(),
+        "since": date(since), "projection": layout.projection, "stereo": layout.stereo, "rungs": rungs,
+        "listed": stream.listed,
+    });
+    if let (Some(asset), Some(fields)) = (asset, entry.as_object_mut()) {
+        fields.insert("asset".to_owned(), Value::String(asset));
+    }
+    Some(entry)
+}
+
+/// Whether the live window's folder can be written: told at start, not at the first stream.
+pub(crate) fn check_folder(data_dir: &Path) -> std::io::Result<()> {
+    let folder = data_dir.join("live");
+    std::fs::create_dir_all(&folder)?;
+    let probe = folder.join(".probe");
+    std::fs::write(&probe, b"")?;
+    std::fs::remove_file(probe)
+}

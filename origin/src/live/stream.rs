@@ -1,0 +1,314 @@
+//! One stream at work: the task that owns the core, the ladder and the publisher's claim, and what others see of it.
+//!
+//! Thin: it feeds inputs to [`super::core`] and obeys the effects in order. Files are inserted before the playlists that
+//! name them can be seen.
+
+use super::core::{Core, Effect, Input, Options, State};
+use super::epoch::Saved;
+use super::files::{Files, Write, state_path, write_all};
+use super::ladder::{Event, Ladder};
+use super::publisher::{Publisher, Takeover};
+use crate::ingest::{Claim, Ingested, PublishRequest, Refusal};
+use media::name::StreamName;
+use service::config::Secret;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How long an ended stream's final playlist stays, in ms.
+const ENDED_KEPT_MS: i64 = 3_600_000;
+
+/// How often a stream looks at the clock.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Commands that may wait for the stream.
+const COMMANDS_MAX: usize = 16;
+
+/// Warnings that `/stat` shows.
+const WARNINGS_MAX: usize = 8;
+
+/// A stream, as the rest of the origin sees it.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) name: StreamName,
+    pub(crate) listed: bool,
+    pub(crate) files: Arc<Files>,
+    core: Mutex<Core>,
+    version: watch::Sender<u64>,
+    commands: mpsc::Sender<Command>,
+    warnings: Mutex<Vec<String>>,
+}
+
+/// What a stream can be asked to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Somebody wants to publish.
+    Claim(PublishRequest, oneshot::Sender<Result<Claim, Refusal>>),
+    /// The operator ends it.
+    End,
+}
+
+/// What a stream's task needs.
+#[derive(Debug)]
+pub(crate) struct Task {
+    stream: Arc<Stream>,
+    commands: mpsc::Receiver<Command>,
+    writes: mpsc::Receiver<Write>,
+    ladder: Ladder,
+    publisher: Option<Publisher>,
+    key: Option<Secret>,
+}
+
+/// How a stream is made.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) name: StreamName,
+    pub(crate) options: Options,
+    pub(crate) listed: bool,
+    /// What a publisher must present, if anything.
+    pub(crate) key: Option<Secret>,
+    /// Where its files are kept.
+    pub(crate) dir: PathBuf,
+    /// This binary, which the ladder's child runs.
+    pub(crate) program: PathBuf,
+}
+
+impl Stream {
+    /// A new stream, or one that an earlier process left in its folder, and the task to run it.
+    pub(crate) fn new(setup: Setup) -> (Arc<Self>, Task) {
+        let Setup { name, options, listed, key, dir, program } = setup;
+        let (files, writes) = Files::new(dir);
+        let core = match read_state(&files) {
+            Some(saved) => Core::restore(options, saved, utc_ms(), |rendition, file| files.left_behind(rendition, file)),
+            None => Core::new(options, None, utc_ms()),
+        };
+        for (rendition, file) in core.window().map(|window| window.files()).unwrap_or_default() {
+            files.adopt(rendition, file);
+        }
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let stream = Arc::new(Self {
+            name,
+            listed,
+            files: Arc::new(files),
+            core: Mutex::new(core),
+            version: watch::Sender::new(0),
+            commands,
+            warnings: Mutex::default(),
+        });
+        let ladder = Ladder::new(program);
+        let task = Task { stream: stream.clone(), commands: inbox, writes, ladder, publisher: None, key };
+        (stream, task)
+    }
+
+    /// Looks at the stream's core; keep it short.
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+        // The core has no invariant that a panic elsewhere could break halfway: its task is the only writer.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes whenever playlists or files did.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// Sends a command. `Err` if the stream is gone.
+    pub(crate) async fn command(&self, command: Command) -> Result<(), Command> {
+        self.commands.send(command).await.map_err(|refused| refused.0)
+    }
+
+    /// What `/stat` says of it.
+    pub(crate) fn stat(&self) -> serde_json::Value {
+        let core = self.core();
+        let state = match core.state() {
+            State::Live => "live",
+            State::Waiting(_) => "waiting",
+            State::Ended(_) => "ended",
+        };
+        let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        serde_json::json!({ "name": self.name, "state": state, "core": core.stat(), "warnings": warnings })
+    }
+
+    fn warn(&self, words: String) {
+        tracing::warn!("{words}");
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.retain(|known| *known != words);
+        warnings.push(words);
+        if warnings.len() > WARNINGS_MAX {
+            warnings.remove(0);
+        }
+    }
+}
+
+impl Task {
+    /// Lives the stream's life; returns when nothing is left of it, or at shutdown.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let (_, idle) = mpsc::channel(1);
+        let queue = std::mem::replace(&mut self.writes, idle);
+        let (files, stream) = (self.stream.files.clone(), self.stream.clone());
+        let writer = tokio::spawn(write_all(files, queue, move |words| stream.warn(words)));
+        self.live(&shutdown).await;
+        // The writer ends when the last handle to the files is gone; until then a save is what it must not miss.
+        self.obey(Input::Unpublish).await;
+        self.stream.files.close();
+        let _ = writer.await;
+        if self.gone() {
+            let dir = self.stream.files.dir().to_owned();
+            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+            tracing::debug!(?removed, "stream forgotten");
+        }
+    }
+
+    async fn live(&mut self, shutdown: &CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let input = tokio::select! {
+                () = shutdown.cancelled() => return,
+                command = self.commands.recv() => match command {
+                    Some(Command::Claim(request, reply)) => self.claim(&request, reply),
+                    Some(Command::End) => Some(self.end()),
+                    None => return,
+                },
+                tag = next_tag(&mut self.publisher) => Some(match tag {
+                    Some(tag) => Input::Tag(tag),
+                    None => {
+                        self.publisher = None;
+                        Input::Unpublish
+                    }
+                }),
+                event = self.ladder.event() => Some(match event {
+                    Event::Up => Input::LadderUp,
+                    Event::Sent(message) => Input::Ladder(message),
+                    Event::Gone => Input::LadderGone,
+                }),
+                _ = tick.tick() => {
+                    self.stream.files.sweep(utc_ms());
+                    if self.gone() {
+                        return;
+                    }
+                    Some(Input::Tick)
+                }
+            };
+            if let Some(input) = input {
+                self.obey(input).await;
+            }
+        }
+    }
+
+    /// Nothing to serve and nobody to wait for.
+    fn gone(&self) -> bool {
+        let core = self.stream.core();
+        match core.state() {
+            State::Ended(_) if core.window().is_none() => true,
+            State::Ended(since) => utc_ms() - since >= ENDED_KEPT_MS,
+            _ => false,
+        }
+    }
+
+    fn claim(&mut self, request: &PublishRequest, reply: oneshot::Sender<Result<Claim, Refusal>>) -> Option<Input> {
+        let presented = request.key.params.get("key").map(String::as_str);
+        let takeover = Takeover { key: self.key.as_ref(), presented, peer: request.peer.ip() };
+        if let Err(refusal) = takeover.judge(self.publisher.as_ref(), &self.stream.name, tokio::time::Instant::now()) {
+            let _ = reply.send(Err(refusal));
+            return None;
+        }
+        if let Some(before) = self.publisher.take() {
+            before.revoke("another publisher took this stream over");
+        }
+        let (publisher, claim) = Publisher::new(request.peer.ip());
+        if reply.send(Ok(claim)).is_err() {
+            return Some(Input::Unpublish);
+        }
+        tracing::info!(stream = %self.stream.name, peer = %request.peer, "publish opened");
+        self.publisher = Some(publisher);
+        Some(Input::Publish(request.key.params.clone()))
+    }
+
+    fn end(&mut self) -> Input {
+        if let Some(publisher) = self.publisher.take() {
+            publisher.revoke("the operator ended this stream");
+        }
+        Input::End
+    }
+
+    /// Feeds one input and obeys its effects, and what those bring.
+    async fn obey(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        let (mut changed, mut save) = (false, false);
+        while let Some(input) = inputs.pop() {
+            let mut effects = Vec::new();
+            if matches!(input, Input::Unpublish) {
+                tracing::info!(stream = %self.stream.name, "publish closed");
+            }
+            self.stream.core().handle(input, utc_ms(), &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::StartLadder(settings) => {
+                        self.ladder.start(settings).await;
+                    }
+                    Effect::ToLadder(message) => {
+                        if !self.ladder.send(message) {
+                            inputs.push(Input::LadderFull);
+                        }
+                    }
+                    Effect::File { rendition, file, body } => {
+                        changed = true;
+                        if !self.stream.files.insert(rendition, file, body) {
+                            self.stream.warn("the disk is too slow for the live window".to_owned());
+                        }
+                    }
+                    Effect::Expired(numbers) => self.expire(numbers),
+                    Effect::Changed => changed = true,
+                    Effect::Save => save = true,
+                    Effect::Warn(words) => self.stream.warn(words),
+                }
+            }
+        }
+        if save {
+            self.save();
+        }
+        if changed {
+            self.stream.version.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// Removed segments stay for as long as the longest playlist that named them (§6.2.2).
+    fn expire(&self, numbers: Vec<u64>) {
+        let window_s = self.stream.core().window().map_or(0, |window| window.terms().window_s + window.terms().target_s);
+        self.stream.files.expire(numbers, utc_ms() + i64::from(window_s) * 1000);
+    }
+
+    fn save(&self) {
+        let saved = self.stream.core().saved();
+        if let Some(state) = saved.and_then(|saved| serde_json::to_vec(&saved).ok()) {
+            self.stream.files.save(state);
+        }
+    }
+}
+
+async fn next_tag(publisher: &mut Option<Publisher>) -> Option<Ingested> {
+    match publisher {
+        Some(publisher) => publisher.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn read_state(files: &Files) -> Option<Saved> {
+    let path = state_path(files.dir());
+    let text = std::fs::read(&path).ok()?;
+    match serde_json::from_slice(&text) {
+        Ok(saved) => Some(saved),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a stream's state file cannot be read; it starts afresh");
+            None
+        }
+    }
+}
+
+/// UTC in ms.
+pub(crate) fn utc_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

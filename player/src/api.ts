@@ -1,0 +1,55 @@
+// Asks the server what there is, politely: one question at a time, none while nobody sees the page. Knows the address of the
+// answer and the clock it came with; streams.ts knows what it says.
+
+import { clockOffset } from "./latency";
+import { type Catalogue, parseCatalogue } from "./streams";
+
+export interface Answer {
+  catalogue: Catalogue;
+  /** Server's clock less ours, ms; null when the answer had no date. */
+  clockOffset: number | null;
+}
+
+/** Longer than this is no answer, ms. */
+const PATIENCE_MS = 8_000;
+
+/** @throws when there is no answer or it makes no sense */
+export async function askStreams(signal: AbortSignal): Promise<Answer> {
+  const sent = Date.now();
+  const response = await fetch("/api/streams", {
+    signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]),
+    headers: { accept: "application/json" },
+    cache: "no-cache",
+  });
+  const received = Date.now();
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  return {
+    catalogue: parseCatalogue(await response.json(), location.origin),
+    clockOffset: clockOffset(response.headers.get("date"), sent, received),
+  };
+}
+
+/**
+ * Calls `act` now, and again that long after it has finished; not while the page is hidden, and at once when it is seen
+ * again. `act` must not throw.
+ * @returns stops it
+ */
+export function poll(everyMs: number, act: (signal: AbortSignal) => Promise<void>): () => void {
+  const stopped = new AbortController();
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let busy = false;
+  const round = async () => {
+    clearTimeout(timer);
+    if (busy || document.hidden || stopped.signal.aborted) return;
+    busy = true;
+    await act(stopped.signal);
+    busy = false;
+    if (!stopped.signal.aborted) timer = setTimeout(round, everyMs);
+  };
+  document.addEventListener("visibilitychange", round, { signal: stopped.signal });
+  void round();
+  return () => {
+    stopped.abort();
+    clearTimeout(timer);
+  };
+}

@@ -1,0 +1,231 @@
+// Draws a <video> on the sphere, for a screen and for a headset. The only file that knows three.js. Knows nothing of HLS,
+// buttons or fingers: it is given a video, a layout and a rotation.
+
+import {
+  BufferAttribute,
+  BufferGeometry,
+  GLSL3,
+  Group,
+  Mesh,
+  NoColorSpace,
+  PerspectiveCamera,
+  RawShaderMaterial,
+  RepeatWrapping,
+  Scene,
+  Vector4,
+  VideoTexture,
+  WebGLRenderer,
+} from "three";
+import { type Quaternion, verticalFov } from "./look";
+import { type Eye, eyeRect, type Layout, PROJECTIONS } from "./projection";
+import { fragmentShader, vertexShader } from "./shaders";
+
+/** What to draw next: a rotation and the field of view across the longer side, degrees. */
+export interface Pose {
+  rotation: Quaternion;
+  fov: number;
+  /** For a headset, which turns by itself: only the direction it began with, degrees to the right. */
+  heading: number;
+}
+
+/** A small copy of what is on the canvas: `columns` × `rows` pixels, RGB 0…255, row by row from the top left. */
+export interface PixelGrid {
+  columns: number;
+  rows: number;
+  rgb: number[];
+}
+
+/** A headset without frame callbacks: after this long without one the clock of the video is asked instead, ms. */
+const CALLBACK_SILENCE_MS = 100;
+
+export class Sphere {
+  #renderer: WebGLRenderer;
+  #texture: VideoTexture;
+  #scene = new Scene();
+  #rig = new Group();
+  #camera = new PerspectiveCamera(60, 1, 0.1, 10);
+  #materials: Record<Eye, RawShaderMaterial>;
+  #layout: Layout = { projection: "equirect", stereo: "mono" };
+  #drawn = { version: -1, time: -1, pose: "" };
+  #lastUpload = 0;
+  #uploaded = -1;
+
+  /**
+   * @param nextPose asked before each picture
+   * @param lost called with true when the graphics card dropped us, with false when it is back
+   * @throws Error when there is no WebGL 2
+   */
+  constructor(
+    private readonly canvas: HTMLCanvasElement,
+    private readonly video: HTMLVideoElement,
+    private readonly nextPose: (now: number) => Pose,
+    lost: (gone: boolean) => void,
+  ) {
+    // Asked first, since three.js would report its failure to the console as an error before it throws.
+    const context = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false, stencil: false, xrCompatible: false });
+    if (!context) throw new Error("no WebGL 2");
+    this.#renderer = new WebGLRenderer({ canvas, context, antialias: false, depth: false, powerPreference: "high-performance" });
+    this.#renderer.xr.enabled = true;
+    this.#renderer.xr.setReferenceSpaceType("local");
+    canvas.addEventListener("webglcontextlost", event => {
+      event.preventDefault();
+      lost(true);
+    });
+    canvas.addEventListener("webglcontextrestored", () => {
+      this.#texture.needsUpdate = this.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
+      this.#drawn.version = -1;
+      lost(false);
+    });
+
+    this.#texture = new VideoTexture(video);
+    // As it comes: the shader hands the browser's sRGB on, and its top line is v = 0.
+    this.#texture.colorSpace = NoColorSpace;
+    this.#texture.flipY = false;
+    this.#texture.wrapS = RepeatWrapping;
+
+    const geometry = new BufferGeometry();
+    geometry.setAttribute("position", new BufferAttribute(new Float32Array([-1, -1, 0, 3, -1, 0, -1, 3, 0]), 3));
+    this.#materials = { left: this.#material(), right: this.#material() };
+    this.#addEye(geometry, this.#materials.left, [0, 1]);
+    // Layer 2 is what three.js shows the right eye only; a screen shows layer 0.
+    this.#addEye(geometry, this.#materials.right, [2]);
+    this.#rig.add(this.#camera);
+    this.#scene.add(this.#rig);
+    this.setLayout(this.#layout);
+    this.#renderer.setAnimationLoop(now => this.#frame(now));
+  }
+
+  get layout(): Layout {
+    return this.#layout;
+  }
+
+  get presenting(): boolean {
+    return this.#renderer.xr.isPresenting;
+  }
+
+  setLayout(layout: Layout): void {
+    this.#layout = { ...layout };
+    for (const eye of ["left", "right"] as const) {
+      const uniforms = this.#materials[eye].uniforms;
+      const rect = eyeRect(layout.stereo, eye);
+      (uniforms["eye"]?.value as Vector4).set(...rect);
+      if (uniforms["projection"]) uniforms["projection"].value = PROJECTIONS.indexOf(layout.projection);
+    }
+    this.#drawn.version = -1;
+  }
+
+  /** CSS pixels, and how many drawn pixels each is. */
+  resize(width: number, height: number, pixelRatio: number): void {
+    if (this.presenting) return;
+    this.#renderer.setPixelRatio(pixelRatio);
+    this.#renderer.setSize(Math.max(1, width), Math.max(1, height), false);
+    this.#drawn.version = -1;
+  }
+
+  /** Puts the picture into a headset's session until that ends. */
+  async present(session: XRSession): Promise<void> {
+    await this.#renderer.xr.setSession(session);
+  }
+
+  /** Draws now and reads back a grid of pixels; for tests, which see no more than a canvas otherwise. */
+  readPixels(columns = 32, rows = 18): PixelGrid {
+    const gl = this.#renderer.getContext();
+    this.#texture.needsUpdate = this.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
+    this.#draw(this.nextPose(performance.now()));
+    const [width, height] = [gl.drawingBufferWidth, gl.drawingBufferHeight];
+    const all = new Uint8Array(width * height * 4);
+    gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, all);
+    const rgb: number[] = [];
+    for (let row = 0; row < rows; row += 1) {
+      for (let column = 0; column < columns; column += 1) {
+        const x = Math.floor(((column + 0.5) / columns) * width);
+        // WebGL's first row is the lowest.
+        const y = height - 1 - Math.floor(((row + 0.5) / rows) * height);
+        const at = (y * width + x) * 4;
+        rgb.push(all[at] ?? 0, all[at + 1] ?? 0, all[at + 2] ?? 0);
+      }
+    }
+    return { columns, rows, rgb };
+  }
+
+  dispose(): void {
+    this.#renderer.setAnimationLoop(null);
+    this.#texture.dispose();
+    this.#materials.left.dispose();
+    this.#materials.right.dispose();
+    this.#renderer.dispose();
+  }
+
+  #frame(now: number): void {
+    const pose = this.nextPose(now);
+    if (this.presenting) {
+      this.#uploadInHeadset(now);
+      this.#draw(pose);
+      return;
+    }
+    // A still picture looked at by a still viewer costs nothing.
+    const key = `${pose.rotation.join()},${pose.fov}`;
+    const { version, time, pose: before } = this.#drawn;
+    const hasCallbacks = "requestVideoFrameCallback" in this.video;
+    const fresh = version !== this.#texture.version || (!hasCallbacks && time !== this.video.currentTime);
+    if (!fresh && key === before) return;
+    this.#drawn = { version: this.#texture.version, time: this.video.currentTime, pose: key };
+    this.#draw(pose);
+  }
+
+  #draw(pose: Pose): void {
+    const { clientWidth, clientHeight } = this.canvas;
+    if (this.presenting) {
+      this.#rig.rotation.set(0, (-pose.heading * Math.PI) / 180, 0);
+    } else {
+      this.#rig.rotation.set(0, 0, 0);
+      this.#camera.aspect = Math.max(1, clientWidth) / Math.max(1, clientHeight);
+      this.#camera.fov = verticalFov(pose.fov, this.#camera.aspect);
+      this.#camera.quaternion.set(...pose.rotation);
+      this.#camera.updateProjectionMatrix();
+    }
+    const [, , width, height] = eyeRect(this.#layout.stereo, "left");
+    const whole = this.video.videoHeight > 0 ? this.video.videoWidth / this.video.videoHeight : 2;
+    for (const eye of ["left", "right"] as const) {
+      const uniform = this.#materials[eye].uniforms["aspect"];
+      if (uniform) uniform.value = (whole * width) / height;
+    }
+    this.#renderer.render(this.#scene, this.#camera);
+  }
+
+  /** Some headsets send no frame callbacks to the page while a session runs: then each new time is a new frame. */
+  #uploadInHeadset(now: number): void {
+    if (this.#texture.version !== this.#uploaded) {
+      this.#uploaded = this.#texture.version;
+      this.#lastUpload = now;
+    } else if (now - this.#lastUpload > CALLBACK_SILENCE_MS && this.video.currentTime !== this.#drawn.time) {
+      this.#texture.needsUpdate = true;
+      this.#uploaded = this.#texture.version;
+    }
+    this.#drawn.time = this.video.currentTime;
+  }
+
+  #material(): RawShaderMaterial {
+    return new RawShaderMaterial({
+      glslVersion: GLSL3,
+      vertexShader,
+      fragmentShader,
+      depthTest: false,
+      depthWrite: false,
+      uniforms: {
+        picture: { value: this.#texture },
+        projection: { value: 0 },
+        eye: { value: new Vector4(0, 0, 1, 1) },
+        aspect: { value: 2 },
+      },
+    });
+  }
+
+  #addEye(geometry: BufferGeometry, material: RawShaderMaterial, layers: number[]): void {
+    const mesh = new Mesh(geometry, material);
+    mesh.frustumCulled = false;
+    mesh.layers.disableAll();
+    for (const layer of layers) mesh.layers.enable(layer);
+    this.#scene.add(mesh);
+  }
+}
