@@ -19,18 +19,18 @@ const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 /// What is said of an object beside its own bytes.
 #[derive(Debug, Clone)]
-pub struct Notes {
+pub(crate) struct Notes {
     /// Where it comes from.
-    pub how: How,
+    pub(crate) how: How,
     /// `Cache-Control` of a good answer.
-    pub told: HeaderValue,
+    pub(crate) told: HeaderValue,
     /// How long it is fresh here, from when it came.
-    pub fresh: Duration,
+    pub(crate) fresh: Duration,
 }
 
 impl How {
     /// A name from a fixed set, for metrics.
-    pub fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Hit => "hit",
             Self::Miss => "miss",
@@ -41,7 +41,7 @@ impl How {
 }
 
 /// A small text.
-pub fn document(request: &Parts, document: &Document, notes: &Notes, now: Instant) -> Response<Body> {
+pub(crate) fn document(request: &Parts, document: &Document, notes: &Notes, now: Instant) -> Response<Body> {
     let status = document.head.status;
     if status != StatusCode::OK {
         let refusal = refusal(&document.head, Body::full(document.plain.clone()));
@@ -62,7 +62,7 @@ pub fn document(request: &Parts, document: &Document, notes: &Notes, now: Instan
 }
 
 /// A media file that is here.
-pub fn landed(request: &Parts, landed: Landed, notes: &Notes, now: Instant) -> Response<Body> {
+pub(crate) fn landed(request: &Parts, landed: Landed, notes: &Notes, now: Instant) -> Response<Body> {
     let (age, kept) = ages(&landed.head, now);
     let response = if landed.head.status == StatusCode::OK {
         let content = content(&landed.head, &notes.told, landed.pieces);
@@ -77,7 +77,7 @@ pub fn landed(request: &Parts, landed: Landed, notes: &Notes, now: Instant) -> R
 }
 
 /// A media file that is on its way: its body follows the flight.
-pub fn following(request: &Parts, head: &Head, reader: Reader, notes: &Notes, now: Instant) -> Response<Body> {
+pub(crate) fn following(request: &Parts, head: &Head, reader: Reader, notes: &Notes, now: Instant) -> Response<Body> {
     let (age, kept) = ages(head, now);
     let etag = head.etag.as_ref().and_then(|etag| etag.to_str().ok());
     let mut response = if etag.is_some_and(|etag| etag_matches(&request.headers, etag)) {
@@ -103,7 +103,7 @@ pub fn following(request: &Parts, head: &Head, reader: Reader, notes: &Notes, no
 }
 
 /// What could not be got.
-pub fn failed(failure: &Failure) -> Response<Body> {
+pub(crate) fn failed(failure: &Failure) -> Response<Body> {
     let mut response = error(failure.status(), failure.to_string());
     let headers = response.headers_mut();
     if failure.status() == StatusCode::SERVICE_UNAVAILABLE {

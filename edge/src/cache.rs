@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// What an entry costs beside its object's bytes: key, flight, places in the tables. Rounded up.
-pub const ENTRY_BYTES: u64 = 1024;
+pub(crate) const ENTRY_BYTES: u64 = 1024;
 
 /// Most 4xx and failures that are remembered.
 const NEGATIVE_MAX: usize = 1024;
@@ -23,13 +23,13 @@ const RUNNING_MAX: usize = 1024;
 
 /// Media by key.
 #[derive(Debug)]
-pub struct Cache {
+pub(crate) struct Cache {
     shelf: Mutex<Shelf>,
 }
 
 /// What was found for a key.
 #[derive(Debug)]
-pub enum Found {
+pub(crate) enum Found {
     /// It is here.
     Hit(Arc<Flight>),
     /// Somebody fetches it.
@@ -40,23 +40,23 @@ pub enum Found {
 
 /// The duty to fetch: fill the writer, then [`Cache::settle`].
 #[derive(Debug)]
-pub struct Fetching {
+pub(crate) struct Fetching {
     /// Where the bytes go.
-    pub writer: Writer,
+    pub(crate) writer: Writer,
     /// Which entry this is about.
-    pub ticket: Ticket,
+    pub(crate) ticket: Ticket,
 }
 
 /// An entry, and not one that came later under the same key.
 #[derive(Debug, Clone)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     key: Key,
     generation: u64,
 }
 
 /// How a fetch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Keep it until then.
     Keep(Instant),
     /// A 4xx or a failure without a byte: remember until then that it is so.
@@ -67,46 +67,46 @@ pub enum Verdict {
 
 /// What is kept, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Stat {
+pub(crate) struct Stat {
     /// Entries in all.
-    pub entries: usize,
+    pub(crate) entries: usize,
     /// Of these, fetches on their way.
-    pub running: usize,
+    pub(crate) running: usize,
     /// Of these, remembered 4xx and failures.
-    pub negative: usize,
+    pub(crate) negative: usize,
     /// Bytes of all entries.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Cache {
     /// Keeps at most `budget` bytes of those that `ledger` has room for. (The ledger also counts what was thrown out
     /// while viewers still read it.)
-    pub fn new(budget: u64, ledger: Arc<Ledger>) -> Self {
+    pub(crate) fn new(budget: u64, ledger: Arc<Ledger>) -> Self {
         Self { shelf: Mutex::new(Shelf::new(budget, ledger)) }
     }
 
     /// Looks a key up, and starts a flight if there is none that is good.
-    pub fn find(&self, key: &Key, now: Instant) -> Result<Found, Failure> {
+    pub(crate) fn find(&self, key: &Key, now: Instant) -> Result<Found, Failure> {
         self.lock().find(key, now)
     }
 
     /// Makes room for `bytes` more of this entry. `false`: there is none to be made.
-    pub fn room(&self, ticket: &Ticket, bytes: u64) -> bool {
+    pub(crate) fn room(&self, ticket: &Ticket, bytes: u64) -> bool {
         self.lock().room(ticket, bytes)
     }
 
     /// Says how a fetch ended.
-    pub fn settle(&self, ticket: &Ticket, verdict: Verdict) {
+    pub(crate) fn settle(&self, ticket: &Ticket, verdict: Verdict) {
         self.lock().settle(ticket, verdict);
     }
 
     /// Throws out what is past its time.
-    pub fn sweep(&self, now: Instant) {
+    pub(crate) fn sweep(&self, now: Instant) {
         self.lock().sweep(now);
     }
 
     /// What is kept.
-    pub fn stat(&self) -> Stat {
+    pub(crate) fn stat(&self) -> Stat {
         self.lock().stat()
     }
 

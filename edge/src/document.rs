@@ -46,21 +46,21 @@ const GZIP_INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// One version of a text.
 #[derive(Debug)]
-pub struct Document {
+pub(crate) struct Document {
     /// Status, type, ETag, time.
-    pub head: Head,
+    pub(crate) head: Head,
     /// The text.
-    pub plain: Bytes,
+    pub(crate) plain: Bytes,
     /// The same by gzip, if that is shorter.
-    pub zipped: Option<Bytes>,
+    pub(crate) zipped: Option<Bytes>,
     /// For media playlists: how far they are.
-    pub facts: Option<Facts>,
+    pub(crate) facts: Option<Facts>,
     _charge: Charge,
 }
 
 /// Where an answer comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub(crate) enum How {
     /// It was here.
     Hit,
     /// It was fetched for this request.
@@ -73,7 +73,7 @@ pub enum How {
 
 /// Everything of that kind.
 #[derive(Debug, Clone)]
-pub struct Documents {
+pub(crate) struct Documents {
     shared: Arc<Shared>,
 }
 
@@ -100,12 +100,12 @@ struct Desk {
 
 impl Document {
     /// How old it is now.
-    pub fn age(&self, now: Instant) -> Duration {
+    pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.head.received).saturating_add(self.head.age)
     }
 
     /// How long it has been here.
-    pub fn kept(&self, now: Instant) -> Duration {
+    pub(crate) fn kept(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.head.received)
     }
 
@@ -116,7 +116,7 @@ impl Document {
 
 impl Documents {
     /// None yet.
-    pub fn new(
+    pub(crate) fn new(
         upstream: Arc<Upstream>,
         ledger: Arc<Ledger>,
         tasks: TaskTracker,
@@ -128,7 +128,7 @@ impl Documents {
     }
 
     /// The document of a key. Anything but 200 and 4xx is a failure.
-    pub async fn get(&self, key: &Key, rules: &Rules, wait: Wait) -> Result<(Arc<Document>, How), Failure> {
+    pub(crate) async fn get(&self, key: &Key, rules: &Rules, wait: Wait) -> Result<(Arc<Document>, How), Failure> {
         let now = Instant::now();
         let (mut running, how, spare) = {
             let mut desks = self.shared.lock();
@@ -158,7 +158,7 @@ impl Documents {
     }
 
     /// Forgets what nobody will be told any more.
-    pub fn sweep(&self, now: Instant) {
+    pub(crate) fn sweep(&self, now: Instant) {
         self.shared.lock().retain(|key, desk| {
             desk.drop_ended();
             let keep = if key.waits_for().is_some() { KEEP_WAITS } else { KEEP };
@@ -167,7 +167,7 @@ impl Documents {
     }
 
     /// Keys that are known.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.shared.lock().len()
     }
 

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 /// What went wrong. Cheap to clone: everybody who waited for the same fetch gets it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Nobody answered.
     #[error("no origin can be reached ({0})")]
     Unreachable(String),
@@ -55,7 +55,7 @@ pub enum Failure {
 
 impl Failure {
     /// The status that viewers get.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Origin(StatusCode::SERVICE_UNAVAILABLE) | Self::Busy | Self::NoRoom | Self::Leaving => {
@@ -66,7 +66,7 @@ impl Failure {
     }
 
     /// A short name from a fixed set, for metrics.
-    pub fn label(&self) -> &'static str {
+    pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",
             Self::Silent(_) => "silent",

@@ -23,20 +23,20 @@ const REFUSAL_BYTES_MAX: u64 = 16 * 1024;
 
 /// What a fetch needs. Cloned for each.
 #[derive(Debug, Clone)]
-pub struct Fetcher {
+pub(crate) struct Fetcher {
     /// Whom to ask.
-    pub upstream: Arc<Upstream>,
+    pub(crate) upstream: Arc<Upstream>,
     /// Where it is kept.
-    pub cache: Arc<Cache>,
+    pub(crate) cache: Arc<Cache>,
     /// Who waits for the fetches when the edge ends.
-    pub tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     /// Ends them all.
-    pub stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Fetcher {
     /// Starts a fetch.
-    pub fn start(&self, key: Key, fetching: Fetching, wait: Wait, rules: Rules) {
+    pub(crate) fn start(&self, key: Key, fetching: Fetching, wait: Wait, rules: Rules) {
         let fetcher = self.clone();
         self.tasks.spawn(async move { fetcher.run(&key, fetching, wait, &rules).await });
     }

@@ -26,24 +26,24 @@ const BLOCK_BYTES: usize = 256 * 1024;
 
 /// What is known of an object before its first byte: the few headers that are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub(crate) struct Head {
     /// 200, or a 4xx of the origin's.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// Bytes of the body, if they were announced.
-    pub length: Option<u64>,
+    pub(crate) length: Option<u64>,
     /// `Content-Type` as the origin gave it.
-    pub content_type: Option<HeaderValue>,
+    pub(crate) content_type: Option<HeaderValue>,
     /// `ETag` as the origin gave it.
-    pub etag: Option<HeaderValue>,
+    pub(crate) etag: Option<HeaderValue>,
     /// When this head came here.
-    pub received: Instant,
+    pub(crate) received: Instant,
     /// How old the object was then (a shield's `Age`).
-    pub age: Duration,
+    pub(crate) age: Duration,
 }
 
 /// One object on its way or here.
 #[derive(Debug)]
-pub struct Flight {
+pub(crate) struct Flight {
     state: Mutex<State>,
 }
 
@@ -70,29 +70,29 @@ struct Piece {
 
 /// An object that is here to its last byte.
 #[derive(Debug, Clone)]
-pub struct Landed {
+pub(crate) struct Landed {
     /// Its head.
-    pub head: Arc<Head>,
+    pub(crate) head: Arc<Head>,
     /// Its bytes, in order.
-    pub pieces: Vec<Bytes>,
+    pub(crate) pieces: Vec<Bytes>,
 }
 
 /// The one who fills a flight. Dropped without [`Writer::finish`], the flight has failed.
 #[derive(Debug)]
-pub struct Writer {
+pub(crate) struct Writer {
     flight: Arc<Flight>,
 }
 
 /// One who reads a flight from its first byte.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     flight: Arc<Flight>,
     at: u64,
     ticket: Option<(u64, usize)>,
 }
 
 /// Begins a flight; `charge` pays for its bytes and is given back when the last holder lets go.
-pub fn begin(charge: Charge) -> (Writer, Arc<Flight>) {
+pub(crate) fn begin(charge: Charge) -> (Writer, Arc<Flight>) {
     let state = State {
         head: None,
         pieces: Vec::new(),
@@ -109,22 +109,22 @@ pub fn begin(charge: Charge) -> (Writer, Arc<Flight>) {
 
 impl Flight {
     /// A reader of the whole object.
-    pub fn reader(self: &Arc<Self>) -> Reader {
+    pub(crate) fn reader(self: &Arc<Self>) -> Reader {
         Reader { flight: Arc::clone(self), at: 0, ticket: None }
     }
 
     /// The whole object, once the last byte is here.
-    pub fn landed(&self) -> Option<Landed> {
+    pub(crate) fn landed(&self) -> Option<Landed> {
         self.lock().landed()
     }
 
     /// Why it failed, if it did.
-    pub fn failure(&self) -> Option<Failure> {
+    pub(crate) fn failure(&self) -> Option<Failure> {
         self.lock().end.clone().and_then(Result::err)
     }
 
     /// True while bytes may still come.
-    pub fn running(&self) -> bool {
+    pub(crate) fn running(&self) -> bool {
         self.lock().end.is_none()
     }
 
@@ -148,7 +148,7 @@ impl Flight {
 
 impl Writer {
     /// Says what comes. The first head counts. `false`: no room for the announced length.
-    pub fn head(&mut self, head: Head) -> bool {
+    pub(crate) fn head(&mut self, head: Head) -> bool {
         self.flight.change(|state| {
             if !state.charge.grow(head.length.unwrap_or(0)) {
                 return false;
@@ -160,7 +160,7 @@ impl Writer {
 
     /// Appends bytes (copied: what the network hands over may pin a buffer many times its size). `false`: the object
     /// is longer than announced, or, if nothing was announced, no room is left.
-    pub fn push(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
         if bytes.is_empty() {
             return true;
         }
@@ -180,22 +180,22 @@ impl Writer {
     }
 
     /// Bytes so far.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.flight.lock().length
     }
 
     /// Whether readers know nothing yet.
-    pub fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         self.flight.lock().head.is_none()
     }
 
     /// What is missing for a clean end.
-    pub fn shortfall(&self) -> Option<Failure> {
+    pub(crate) fn shortfall(&self) -> Option<Failure> {
         self.flight.lock().shortfall()
     }
 
     /// Says that this was all. If bytes are missing, the flight has failed instead, and so it says.
-    pub fn finish(self) -> Result<(), Failure> {
+    pub(crate) fn finish(self) -> Result<(), Failure> {
         self.flight.change(|state| {
             let result = state.shortfall().map_or(Ok(()), Err);
             state.join();
@@ -204,7 +204,7 @@ impl Writer {
     }
 
     /// Breaks every reader.
-    pub fn fail(self, failure: Failure) {
+    pub(crate) fn fail(self, failure: Failure) {
         self.flight.change(|state| state.end.get_or_insert(Err(failure)).is_err());
     }
 }
@@ -263,7 +263,7 @@ impl State {
 
 impl Reader {
     /// Waits for the head.
-    pub fn poll_head(&mut self, context: &Context<'_>) -> Poll<Result<Arc<Head>, Failure>> {
+    pub(crate) fn poll_head(&mut self, context: &Context<'_>) -> Poll<Result<Arc<Head>, Failure>> {
         let flight = Arc::clone(&self.flight);
         let state = flight.lock();
         match (&state.head, &state.end) {
@@ -275,7 +275,7 @@ impl Reader {
     }
 
     /// The next bytes; `None` behind the last one. Bytes that came before a failure are still given.
-    pub fn poll_bytes(&mut self, context: &Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+    pub(crate) fn poll_bytes(&mut self, context: &Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         let flight = Arc::clone(&self.flight);
         let state = flight.lock();
         if let Some(bytes) = state.piece(self.at) {
@@ -291,7 +291,7 @@ impl Reader {
     }
 
     /// Waits until no more bytes will come: all of them, or why not.
-    pub fn poll_landed(&mut self, context: &Context<'_>) -> Poll<Result<Landed, Failure>> {
+    pub(crate) fn poll_landed(&mut self, context: &Context<'_>) -> Poll<Result<Landed, Failure>> {
         let flight = Arc::clone(&self.flight);
         let state = flight.lock();
         match &state.end {
@@ -302,12 +302,12 @@ impl Reader {
     }
 
     /// [`Reader::poll_head`] as a future.
-    pub async fn head(&mut self) -> Result<Arc<Head>, Failure> {
+    pub(crate) async fn head(&mut self) -> Result<Arc<Head>, Failure> {
         poll_fn(|context| self.poll_head(context)).await
     }
 
     /// [`Reader::poll_landed`] as a future.
-    pub async fn landed(&mut self) -> Result<Landed, Failure> {
+    pub(crate) async fn landed(&mut self) -> Result<Landed, Failure> {
         poll_fn(|context| self.poll_landed(context)).await
     }
 

@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// Playlists by rendition.
 #[derive(Debug)]
-pub struct Hub {
+pub(crate) struct Hub {
     rooms: Mutex<HashMap<RoomKey, Room>>,
     documents: Documents,
     policy: Arc<Policy>,
@@ -39,7 +39,7 @@ struct Room([Option<Arc<Document>>; 3]);
 
 /// A media playlist request's end.
 #[derive(Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// This playlist (or a 4xx of the origin's), from there. `true`: it has what the request waits for.
     Playlist(Arc<Document>, How, bool),
     /// 400, in words.
@@ -48,12 +48,12 @@ pub enum Reply {
 
 impl Hub {
     /// Knows nothing yet.
-    pub fn new(documents: Documents, policy: Arc<Policy>) -> Self {
+    pub(crate) fn new(documents: Documents, policy: Arc<Policy>) -> Self {
         Self { rooms: Mutex::default(), documents, policy }
     }
 
     /// Answers a media playlist request, now or when the stream has come so far.
-    pub async fn get(&self, key: &Key) -> Result<Reply, Failure> {
+    pub(crate) async fn get(&self, key: &Key) -> Result<Reply, Failure> {
         let room = room_of(&key.route).ok_or(Failure::Nonsense("no media playlist's address"))?;
         let asked = key.waits_for();
         let seen = self.newest(&room, key.skip());
@@ -79,7 +79,7 @@ impl Hub {
     }
 
     /// How to wait for a media file: what the playlists list is there, what they don't may be held until it is.
-    pub fn wait_for(&self, route: &Route) -> Wait {
+    pub(crate) fn wait_for(&self, route: &Route) -> Wait {
         let quick = Wait { head: QUICK_WAIT, held: false };
         let facts = room_of(route).and_then(|room| self.newest_facts(&room));
         let listed = match (route, facts) {
@@ -94,12 +94,12 @@ impl Hub {
     }
 
     /// Forgets renditions that nobody asks for.
-    pub fn sweep(&self, now: Instant) {
+    pub(crate) fn sweep(&self, now: Instant) {
         self.lock().retain(|_, room| room.0.iter().flatten().any(|document| document.kept(now) < IDLE));
     }
 
     /// How far each known rendition is: stream, rendition, next segment's number, parts of it, age of the playlist.
-    pub fn stat(&self, now: Instant) -> Vec<(String, String, u64, u32, Duration)> {
+    pub(crate) fn stat(&self, now: Instant) -> Vec<(String, String, u64, u32, Duration)> {
         let rooms = self.lock();
         let newest = rooms.iter().filter_map(|(key, room)| Some((key, room.newest()?)));
         let row = |((name, rendition), document): (&RoomKey, &Document)| {

@@ -8,7 +8,7 @@ use media::route::{File, Route};
 use std::fmt;
 
 /// Largest part index that is looked at: a segment of 60 s in parts of 60 ms.
-pub const PART_MAX: u32 = 999;
+pub(crate) const PART_MAX: u32 = 999;
 
 /// Most digits of a number in a directive: what a `u64` can have.
 const DIGITS_MAX: usize = 20;
@@ -18,27 +18,27 @@ const QUOTE_CHARS_MAX: usize = 32;
 
 /// What is asked for. Prints as the path and query of the request upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key {
+pub(crate) struct Key {
     /// The address.
-    pub route: Route,
+    pub(crate) route: Route,
     /// Delivery directives; `None` everywhere but on media playlists, and there when none was given.
-    pub directives: Option<Directives>,
+    pub(crate) directives: Option<Directives>,
 }
 
 /// The delivery directives of a media playlist request. At least one is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Directives {
+pub(crate) struct Directives {
     /// `_HLS_msn`: hold the answer until the playlist has this media sequence number.
-    pub msn: Option<u64>,
+    pub(crate) msn: Option<u64>,
     /// `_HLS_part`: hold it until the playlist has this part of it, counted from 0. Never without `msn`.
-    pub part: Option<u32>,
+    pub(crate) part: Option<u32>,
     /// `_HLS_skip`: leave out what the player has.
-    pub skip: Option<Skip>,
+    pub(crate) skip: Option<Skip>,
 }
 
 /// Which kind of delta update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Skip {
+pub(crate) enum Skip {
     /// `YES`: older segments.
     Segments,
     /// `v2`: older segments and older date ranges.
@@ -47,7 +47,7 @@ pub enum Skip {
 
 /// Why a request has no key, in words for whoever sent it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The path is no address of ours: 404.
     #[error("there is nothing at this address")]
     NoSuchAddress,
@@ -77,7 +77,7 @@ pub enum Refusal {
 
 impl Key {
     /// Reads a path and the query behind its `?`.
-    pub fn read(path: &str, query: Option<&str>) -> Result<Self, Refusal> {
+    pub(crate) fn read(path: &str, query: Option<&str>) -> Result<Self, Refusal> {
         let route = Route::parse(path).ok_or(Refusal::NoSuchAddress)?;
         let directives = match route {
             Route::Hls(_, _, File::Playlist) => Directives::read(query.unwrap_or_default())?,
@@ -87,19 +87,19 @@ impl Key {
     }
 
     /// The same playlist as it is now: no waiting, the same kind of delta.
-    pub fn without_waiting(&self) -> Self {
+    pub(crate) fn without_waiting(&self) -> Self {
         let skip = self.skip();
         let directives = skip.map(|skip| Directives { msn: None, part: None, skip: Some(skip) });
         Self { route: self.route.clone(), directives }
     }
 
     /// Which kind of delta update is asked for.
-    pub fn skip(&self) -> Option<Skip> {
+    pub(crate) fn skip(&self) -> Option<Skip> {
         self.directives.and_then(|directives| directives.skip)
     }
 
     /// The media sequence number and part to wait for.
-    pub fn waits_for(&self) -> Option<(u64, Option<u32>)> {
+    pub(crate) fn waits_for(&self) -> Option<(u64, Option<u32>)> {
         let directives = self.directives?;
         Some((directives.msn?, directives.part))
     }

@@ -7,44 +7,44 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes kept, in all, and the most there may be.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     limit: u64,
     used: AtomicU64,
 }
 
 /// Bytes that somebody keeps; given back when dropped.
 #[derive(Debug)]
-pub struct Charge {
+pub(crate) struct Charge {
     ledger: Arc<Ledger>,
     bytes: u64,
 }
 
 impl Ledger {
     /// A ledger with room for `limit` bytes.
-    pub fn new(limit: u64) -> Arc<Self> {
+    pub(crate) fn new(limit: u64) -> Arc<Self> {
         Arc::new(Self { limit, used: AtomicU64::new(0) })
     }
 
     /// Takes `bytes` from what is left. `None`: that much isn't left.
-    pub fn charge(self: &Arc<Self>, bytes: u64) -> Option<Charge> {
+    pub(crate) fn charge(self: &Arc<Self>, bytes: u64) -> Option<Charge> {
         let mut charge = Charge { ledger: Arc::clone(self), bytes: 0 };
         charge.grow(bytes).then_some(charge)
     }
 
     /// Bytes kept now.
-    pub fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
     /// The most there may be.
-    pub fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 }
 
 impl Charge {
     /// Takes `more` bytes. `false`: that much isn't left, and nothing was taken.
-    pub fn grow(&mut self, more: u64) -> bool {
+    pub(crate) fn grow(&mut self, more: u64) -> bool {
         let add = |used: u64| used.checked_add(more).filter(|sum| *sum <= self.ledger.limit);
         let taken = self.ledger.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok();
         if taken {
@@ -53,8 +53,8 @@ impl Charge {
         taken
     }
 
-    /// Bytes of this charge.
-    pub fn bytes(&self) -> u64 {
+    #[cfg(test)]
+    fn bytes(&self) -> u64 {
         self.bytes
     }
 }

@@ -11,39 +11,39 @@ const HOLD_DOWN: Duration = Duration::from_secs(2);
 
 /// The origins' standing, by their index in the order of preference.
 #[derive(Debug)]
-pub struct Choice {
+pub(crate) struct Choice {
     down_until: Vec<Option<Instant>>,
 }
 
 impl Choice {
     /// All of `count` origins are good.
-    pub fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         Self { down_until: vec![None; count] }
     }
 
     /// Whom to ask, first to last: everybody, so that nobody is given up while there is no better one.
-    pub fn order(&self, now: Instant) -> Vec<usize> {
+    pub(crate) fn order(&self, now: Instant) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.down_until.len()).collect();
         order.sort_by_key(|index| self.is_down(*index, now));
         order
     }
 
     /// It could not be reached, said nothing, or broke off.
-    pub fn failed(&mut self, index: usize, now: Instant) {
+    pub(crate) fn failed(&mut self, index: usize, now: Instant) {
         if let Some(until) = self.down_until.get_mut(index) {
             *until = now.checked_add(HOLD_DOWN);
         }
     }
 
     /// It answered.
-    pub fn answered(&mut self, index: usize) {
+    pub(crate) fn answered(&mut self, index: usize) {
         if let Some(until) = self.down_until.get_mut(index) {
             *until = None;
         }
     }
 
     /// Whether it is asked last now.
-    pub fn is_down(&self, index: usize, now: Instant) -> bool {
+    pub(crate) fn is_down(&self, index: usize, now: Instant) -> bool {
         self.down_until.get(index).copied().flatten().is_some_and(|until| now < until)
     }
 }

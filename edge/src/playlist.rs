@@ -11,20 +11,20 @@ const SECONDS_MAX: f64 = 3600.0;
 
 /// What counts in a media playlist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// How far it is.
-    pub tip: Tip,
+    pub(crate) tip: Tip,
     /// EXT-X-TARGETDURATION.
-    pub target: Duration,
+    pub(crate) target: Duration,
     /// PART-TARGET, if there are parts.
-    pub part: Option<Duration>,
+    pub(crate) part: Option<Duration>,
     /// CAN-BLOCK-RELOAD: whether directives mean anything.
-    pub blocking: bool,
+    pub(crate) blocking: bool,
 }
 
 /// What to do about a request for a media playlist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Give what is at hand.
     Give,
     /// Get the playlist as it is now, then decide again.
@@ -37,16 +37,16 @@ pub enum Step {
 
 /// How old a playlist at hand may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Freshness {
+pub(crate) struct Freshness {
     /// To be taken for the newest.
-    pub newest: Duration,
+    pub(crate) newest: Duration,
     /// To be given to those who ask for something that is in it.
-    pub satisfied: Duration,
+    pub(crate) satisfied: Duration,
 }
 
 impl Facts {
     /// Reads a media playlist. `None`: it is none.
-    pub fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let mut lines = text.lines();
         lines.next().filter(|first| first.trim_end() == "#EXTM3U")?;
@@ -77,12 +77,12 @@ impl Facts {
     }
 
     /// Whether `other` is a step back from this.
-    pub fn is_ahead_of(&self, other: &Self) -> bool {
+    pub(crate) fn is_ahead_of(&self, other: &Self) -> bool {
         (self.tip.open, self.tip.parts) > (other.tip.open, other.tip.parts)
     }
 
     /// Whether a request that waits for this would be answered at once: directives count, and what they name is there.
-    pub fn satisfies(&self, msn: u64, part: Option<u32>) -> bool {
+    pub(crate) fn satisfies(&self, msn: u64, part: Option<u32>) -> bool {
         self.blocking && !self.tip.ended && self.judge(msn, part) == Answer::Now
     }
 
@@ -93,7 +93,7 @@ impl Facts {
 }
 
 /// Decides about a request that waits for `asked`, with a playlist of a certain age at hand.
-pub fn decide(asked: Option<(u64, Option<u32>)>, seen: Option<(&Facts, Duration)>, fresh: Freshness) -> Step {
+pub(crate) fn decide(asked: Option<(u64, Option<u32>)>, seen: Option<(&Facts, Duration)>, fresh: Freshness) -> Step {
     let Some((facts, age)) = seen else { return Step::Refresh };
     let if_younger = |limit: Duration, step| if age < limit { step } else { Step::Refresh };
     let Some((msn, part)) = asked.filter(|_| facts.blocking) else { return if_younger(fresh.newest, Step::Give) };

@@ -8,7 +8,7 @@ use media::route::{File, Route};
 use std::time::Duration;
 
 /// How long an origin may take from a request to the first header, if nothing is to be waited for.
-pub const QUICK_WAIT: Duration = Duration::from_millis(2000);
+pub(crate) const QUICK_WAIT: Duration = Duration::from_millis(2000);
 
 /// How long a failed fetch is not tried again: collapses what arrives while an origin is down.
 const BROKEN: Duration = Duration::from_millis(100);
@@ -21,7 +21,7 @@ const PLAYLIST_FRESH_MAX: Duration = Duration::from_secs(1);
 
 /// What kind of thing an address names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
+pub(crate) enum Class {
     /// The watch page and its files: they come from this program.
     Page,
     /// `/api/streams`
@@ -46,26 +46,26 @@ pub enum Class {
 
 /// How a class is treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// How long a good answer is given again without asking.
-    pub fresh: Duration,
+    pub(crate) fresh: Duration,
     /// How long a 4xx is given again without asking.
-    pub missing: Duration,
+    pub(crate) missing: Duration,
     /// How long a failure is given again without asking.
-    pub broken: Duration,
+    pub(crate) broken: Duration,
     /// Up to which age a good answer stands in where the origins fail.
-    pub stale: Duration,
+    pub(crate) stale: Duration,
     /// How long a viewer waits for a fresh answer where such a stale one is at hand.
-    pub patience: Duration,
+    pub(crate) patience: Duration,
     /// Whether origins hold requests of this class until what is asked for is there.
-    pub held: bool,
+    pub(crate) held: bool,
     /// `Cache-Control` of a good answer.
-    pub told: HeaderValue,
+    pub(crate) told: HeaderValue,
 }
 
 /// The table, for the timing that the config gives.
 #[derive(Debug, Clone)]
-pub struct Policy {
+pub(crate) struct Policy {
     segment: Duration,
     part: Duration,
     window: Duration,
@@ -80,7 +80,7 @@ const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=86400, im
 
 impl Class {
     /// The class of an address.
-    pub fn of(route: &Route) -> Self {
+    pub(crate) fn of(route: &Route) -> Self {
         match route {
             Route::Page | Route::PageFile(_) => Self::Page,
             Route::Streams => Self::Streams,
@@ -96,7 +96,7 @@ impl Class {
     }
 
     /// Whether it is a small text that changes (a document), not a file that doesn't (a flight).
-    pub fn is_document(self) -> bool {
+    pub(crate) fn is_document(self) -> bool {
         matches!(
             self,
             Self::Streams | Self::Multivariant | Self::Playlist | Self::IFrames | Self::VodPlaylist
@@ -104,7 +104,7 @@ impl Class {
     }
 
     /// A name from a fixed set, for metrics.
-    pub fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Page => "page",
             Self::Streams => "streams",
@@ -122,7 +122,7 @@ impl Class {
 
 impl Policy {
     /// The table for these target durations and this live window.
-    pub fn new(segment: Duration, part: Duration, window: Duration) -> Self {
+    pub(crate) fn new(segment: Duration, part: Duration, window: Duration) -> Self {
         let six_targets = format!("public, max-age={}", six(segment).as_secs().max(1));
         // Digits and letters always make a header value.
         let six_targets = HeaderValue::from_str(&six_targets).unwrap_or(BRIEF);
@@ -130,7 +130,7 @@ impl Policy {
     }
 
     /// The row of a class.
-    pub fn rules(&self, class: Class) -> Rules {
+    pub(crate) fn rules(&self, class: Class) -> Rules {
         let second = Duration::from_secs(1);
         let row = |fresh, stale, told| Rules {
             fresh,
@@ -156,29 +156,24 @@ impl Policy {
     }
 
     /// How long a media playlist is taken for the newest: half a part, or without parts half a target duration.
-    pub fn fresh_playlist(&self, target: Option<Duration>, part: Option<Duration>) -> Duration {
+    pub(crate) fn fresh_playlist(&self, target: Option<Duration>, part: Option<Duration>) -> Duration {
         let half = part.or(target).unwrap_or(self.part) / 2;
         half.min(PLAYLIST_FRESH_MAX)
     }
 
     /// How long a playlist that has what a blocking reload waits for is given to others who ask for that or less.
-    pub fn fresh_reload(&self) -> Duration {
+    pub(crate) fn fresh_reload(&self) -> Duration {
         PLAYLIST_FRESH_MAX
     }
 
     /// How long a request that an origin holds may take to its first header: three target durations, after which the
     /// origin itself says 503, and a second for that to get here.
-    pub fn held_wait(&self, target: Option<Duration>) -> Duration {
+    pub(crate) fn held_wait(&self, target: Option<Duration>) -> Duration {
         target.unwrap_or(self.segment).saturating_mul(3).saturating_add(Duration::from_secs(1))
     }
 
-    /// The target duration that the config gives.
-    pub fn segment(&self) -> Duration {
-        self.segment
-    }
-
     /// `Cache-Control` of a playlist that has what its URL waits for: that URL's answer stays right.
-    pub fn told_reload(&self) -> HeaderValue {
+    pub(crate) fn told_reload(&self) -> HeaderValue {
         self.six_targets.clone()
     }
 }

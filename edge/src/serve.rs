@@ -23,24 +23,24 @@ use std::time::Instant;
 
 /// What viewers talk to. Cloning gives another handle to the same.
 #[derive(Debug, Clone)]
-pub struct Front {
+pub(crate) struct Front {
     /// Everything it needs.
-    pub parts: Arc<FrontParts>,
+    pub(crate) parts: Arc<FrontParts>,
 }
 
 /// What a [`Front`] is made of.
 #[derive(Debug)]
-pub struct FrontParts {
+pub(crate) struct FrontParts {
     /// The table.
-    pub policy: Arc<Policy>,
+    pub(crate) policy: Arc<Policy>,
     /// Media files.
-    pub cache: Arc<Cache>,
+    pub(crate) cache: Arc<Cache>,
     /// Fetches media files.
-    pub fetcher: Fetcher,
+    pub(crate) fetcher: Fetcher,
     /// Playlists and lists.
-    pub documents: Documents,
+    pub(crate) documents: Documents,
     /// Media playlists.
-    pub hub: Hub,
+    pub(crate) hub: Hub,
 }
 
 impl Handler for Front {
@@ -118,7 +118,7 @@ impl FrontParts {
 /// The page and its files are in this program.
 fn page(request: &Parts, route: &Route) -> Response<Body> {
     let file = match route {
-        Route::Page => player::page(),
+        Route::Page => Some(player::page()),
         Route::PageFile(name) => player::file(name),
         _ => None,
     };
@@ -126,7 +126,7 @@ fn page(request: &Parts, route: &Route) -> Response<Body> {
         return error(StatusCode::NOT_FOUND, "the page has no such file");
     };
     let told = if file.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
-    Content::new(file.content_type, told, vec![file.bytes]).etag(&file.etag).answer(request)
+    Content::new(file.content_type, told, vec![file.bytes.clone()]).etag(file.etag).answer(request)
 }
 
 fn refused(refusal: &Refusal) -> Response<Body> {

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 const CONNECT: Duration = Duration::from_secs(1);
 
 /// How long a body may stand still.
-pub const STALL: Duration = Duration::from_secs(5);
+const STALL: Duration = Duration::from_secs(5);
 
 /// Requests at a time to one origin that it can answer at once.
 const QUICK_REQUESTS_MAX: usize = 128;
@@ -55,19 +55,20 @@ pub enum BadOrigin {
 
 /// How to wait for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wait {
+pub(crate) struct Wait {
     /// From the request to the answer's head.
-    pub head: Duration,
+    pub(crate) head: Duration,
     /// Whether the origin may hold it.
-    pub held: bool,
+    pub(crate) held: bool,
 }
 
 /// The origins.
 #[derive(Debug)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     origins: Vec<Origin>,
     choice: Arc<Mutex<Choice>>,
     client: Client<HttpConnector, Empty<Bytes>>,
+    stall: Duration,
 }
 
 #[derive(Debug)]
@@ -79,17 +80,18 @@ struct Origin {
 
 /// An answer whose body is still to come.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// What is known before the body.
-    pub head: Head,
+    pub(crate) head: Head,
     /// The body.
-    pub feed: Feed,
+    pub(crate) feed: Feed,
 }
 
 /// A body on its way. Dropped early, its connection is closed.
 #[derive(Debug)]
-pub struct Feed {
+pub(crate) struct Feed {
     body: Incoming,
+    stall: Duration,
     origin: usize,
     choice: Arc<Mutex<Choice>>,
     _permit: OwnedSemaphorePermit,
@@ -97,7 +99,7 @@ pub struct Feed {
 
 impl Upstream {
     /// Reads the origins' addresses, in order of preference.
-    pub fn new(origins: &[String]) -> Result<Self, BadOrigin> {
+    pub(crate) fn new(origins: &[String]) -> Result<Self, BadOrigin> {
         let origins = origins.iter().map(|text| Origin::parse(text)).collect::<Result<Vec<_>, _>>()?;
         if origins.is_empty() {
             return Err(BadOrigin::None);
@@ -113,11 +115,11 @@ impl Upstream {
             .http1_max_buf_size(BUFFER_BYTES)
             .build(connector);
         let choice = Arc::new(Mutex::new(Choice::new(origins.len())));
-        Ok(Self { origins, choice, client })
+        Ok(Self { origins, choice, client, stall: STALL })
     }
 
     /// Asks one origin after the other until one answers with something else than an error of its own.
-    pub async fn get(&self, key: &Key, wait: Wait) -> Result<Answer, Failure> {
+    pub(crate) async fn get(&self, key: &Key, wait: Wait) -> Result<Answer, Failure> {
         let target: PathAndQuery =
             key.to_string().parse().map_err(|_| Failure::Nonsense("the request upstream can't be written"))?;
         let mut failure = Failure::Unreachable("there is none".to_owned());
@@ -142,7 +144,7 @@ impl Upstream {
     }
 
     /// Each origin's address, and whether it is asked last at the moment.
-    pub fn stat(&self) -> Vec<(String, bool)> {
+    pub(crate) fn stat(&self) -> Vec<(String, bool)> {
         let (choice, now) = (lock(&self.choice), Instant::now());
         let one = |(index, origin): (usize, &Origin)| (origin.authority.to_string(), choice.is_down(index, now));
         self.origins.iter().enumerate().map(one).collect()
@@ -165,7 +167,8 @@ impl Upstream {
                 lock(&self.choice).answered(index);
                 gauge!("live360_edge_origin_up", "origin" => origin.authority.to_string()).set(1.0);
                 let (head, body) = read(response)?;
-                let feed = Feed { body, origin: index, choice: Arc::clone(&self.choice), _permit: permit };
+                let (stall, choice) = (self.stall, Arc::clone(&self.choice));
+                let feed = Feed { body, stall, origin: index, choice, _permit: permit };
                 Ok(Answer { head, feed })
             }
             Err(failure) => {
@@ -184,7 +187,7 @@ impl Upstream {
         wait: Wait,
     ) -> Result<Response<Incoming>, Failure> {
         let request = origin.request(target).ok_or(Failure::Nonsense("the request upstream can't be written"))?;
-        let silent = || Failure::Silent(u64::try_from(wait.head.as_millis()).unwrap_or(u64::MAX));
+        let silent = || Failure::Silent(millis(wait.head));
         let response = tokio::time::timeout_at(deadline, self.client.request(request)).await.map_err(|_| silent())?;
         response.map_err(|error| if error.is_connect() { unreachable(&error) } else { Failure::Broken })
     }
@@ -192,13 +195,13 @@ impl Upstream {
 
 impl Feed {
     /// The next bytes; `None` at a clean end.
-    pub async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
         loop {
-            let frame = match timeout(STALL, self.body.frame()).await {
+            let frame = match timeout(self.stall, self.body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(None) => return None,
                 Ok(Some(Err(_))) => return Some(Err(self.failed(Failure::Broken))),
-                Err(_) => return Some(Err(self.failed(Failure::Stalled(STALL.as_millis() as u64)))),
+                Err(_) => return Some(Err(self.failed(Failure::Stalled(millis(self.stall))))),
             };
             // Trailers are not passed on.
             if let Ok(data) = frame.into_data() {
@@ -208,7 +211,7 @@ impl Feed {
     }
 
     /// The whole body, of at most `limit` bytes.
-    pub async fn collect(mut self, limit: u64) -> Result<Bytes, Failure> {
+    pub(crate) async fn collect(mut self, limit: u64) -> Result<Bytes, Failure> {
         let mut all = bytes::BytesMut::new();
         while let Some(bytes) = self.next().await {
             let bytes = bytes?;
@@ -305,30 +308,14 @@ fn unreachable(error: &dyn std::error::Error) -> Failure {
     Failure::Unreachable(cause.to_string().chars().take(200).collect())
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn lock(choice: &Mutex<Choice>) -> MutexGuard<'_, Choice> {
     // Nothing panics while it holds the lock.
     choice.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins_are_plain_http_addresses() {
-        for good in ["http://127.0.0.1:8080", "http://origin.internal:80/", "http://[::1]:1", "http://a"] {
-            assert!(Origin::parse(good).is_ok(), "{good}");
-        }
-        for bad in ["", "127.0.0.1:8080", "https://a", "http://a/b", "http://a?x", "http://u:p@a", "ftp://a", "http://"] {
-            assert!(Origin::parse(bad).is_err(), "{bad}");
-        }
-        assert_eq!(Upstream::new(&[]).unwrap_err(), BadOrigin::None);
-    }
-
-    #[test]
-    fn only_strong_etags_are_kept() {
-        for (text, kept) in [("\"a\"", true), ("\"\"", true), ("W/\"a\"", false), ("a", false), ("\"a\"b\"", false)] {
-            assert_eq!(strong(&HeaderValue::from_static(text)), kept, "{text}");
-        }
-    }
-}
+mod tests;

@@ -35,7 +35,10 @@ export function readPage(search: string, origin: string): Page {
   if (raw === null || raw === "") return { kind: "list" };
   const url = mediaUrl(raw, origin);
   if (url === null) {
-    return { kind: "refused", why: "The address to play must be a path on this server or start with http:// or https://." };
+    return {
+      kind: "refused",
+      why: "The address to play must be a path on this server or start with http:// or https://.",
+    };
   }
   const layout: { projection?: Projection; stereo?: Stereo } = {};
   const projection = parseProjection(query.get("proj"));

@@ -45,12 +45,26 @@ export class Controls {
   #model: ControlsModel | null = null;
   #play = iconButton(icon("play"), "Play");
   #mute = iconButton(icon("muted"), "Unmute");
-  #volume = el("input", { type: "range", class: "volume", min: "0", max: "1", step: "0.05", "aria-label": "Volume" });
+  #volume = el("input", {
+    type: "range",
+    class: "volume",
+    min: "0",
+    max: "1",
+    step: "0.05",
+    "aria-label": "Volume",
+  });
   #live = el("button", { type: "button", class: "live" });
   #liveWord = el("span", {}, "Live");
   #latency = el("span", { class: "latency" });
   #time = el("span", { class: "time" });
-  #seek = el("input", { type: "range", class: "seek", min: "0", max: "1", step: "0.1", "aria-label": "Position" });
+  #seek = el("input", {
+    type: "range",
+    class: "seek",
+    min: "0",
+    max: "1",
+    step: "0.1",
+    "aria-label": "Position",
+  });
   #motion = iconButton(icon("motion"), "Look around by moving the phone");
   #headset = iconButton(icon("headset"), "Watch in the headset");
   #fullscreen = iconButton(icon("enlarge"), "Full screen");
@@ -62,13 +76,26 @@ export class Controls {
     this.#menu = new Menu("Quality and picture", events.choose);
     this.unmute = el("button", { type: "button", class: "unmute" }, icon("muted"), "Tap for sound");
     this.#live.append(el("span", { class: "dot", "aria-hidden": "true" }), this.#liveWord);
-    const home = el("a", { class: "icon-button", href: "/", "aria-label": "All streams", title: "All streams" }, icon("back"));
-    this.top = el("header", { class: "bar top" }, home, el("h1", {}, title), el("span", { class: "spring" }), this.#compass);
+    const home = el(
+      "a",
+      { class: "icon-button", href: "/", "aria-label": "All streams", title: "All streams" },
+      icon("back"),
+    );
+    this.top = el(
+      "header",
+      { class: "bar top" },
+      home,
+      el("h1", {}, title),
+      el("span", { class: "spring" }),
+      this.#compass,
+    );
     this.bottom = el(
       "div",
       { class: "bar bottom", role: "group", "aria-label": "Controls" },
       this.#seek,
-      el("div", { class: "row" },
+      el(
+        "div",
+        { class: "row" },
         this.#play,
         el("div", { class: "sound" }, this.#mute, this.#volume),
         this.#live,
@@ -109,11 +136,20 @@ export class Controls {
     this.#volume.value = String(model.muted ? 0 : model.volume);
     fill(this.#volume, model.muted ? 0 : model.volume);
     if (before?.fullscreen !== model.fullscreen) {
-      this.#face(this.#fullscreen, model.fullscreen ? "shrink" : "enlarge", model.fullscreen ? "Leave full screen" : "Full screen");
+      this.#face(
+        this.#fullscreen,
+        model.fullscreen ? "shrink" : "enlarge",
+        model.fullscreen ? "Leave full screen" : "Full screen",
+      );
     }
     this.#updateLive(model);
     this.#updateSeek(model);
-    toggle(this.#motion, model.motion, "Look around by moving the phone", "Stop looking around by moving the phone");
+    toggle(
+      this.#motion,
+      model.motion,
+      "Look around by moving the phone",
+      "Stop looking around by moving the phone",
+    );
     toggle(this.#headset, model.headset, "Watch in the headset", "Leave the headset");
     this.#menu.update(model.settings);
   }
@@ -141,7 +177,9 @@ export class Controls {
     fill(this.#seek, length > 0 ? (seek.at - seek.start) / length : 0);
     const back = seek.end - seek.at;
     const words = live
-      ? back < 5 ? "live" : `${clock(back)} behind live`
+      ? back < 5
+        ? "live"
+        : `${clock(back)} behind live`
       : `${clock(seek.at - seek.start)} of ${clock(length)}`;
     this.#seek.setAttribute("aria-valuetext", words);
     setText(this.#time, live ? "" : `${clock(seek.at - seek.start)} / ${clock(length)}`);
@@ -164,7 +202,10 @@ export class Controls {
       this.#seeking = false;
       events.seek(this.#seek.valueAsNumber);
     });
-    for (const [button, key] of [[this.#motion, "motion"], [this.#headset, "headset"]] as const) {
+    for (const [button, key] of [
+      [this.#motion, "motion"],
+      [this.#headset, "headset"],
+    ] as const) {
       button.addEventListener("click", () => {
         const state = this.#model?.[key];
         if (state?.is === "refused") events.explain(state.why);
@@ -192,7 +233,12 @@ function fill(range: HTMLInputElement, share: number): void {
 }
 
 function compassImage(): SVGElement {
-  const image = svg("svg", { viewBox: "0 0 24 24", class: "icon compass", "aria-hidden": "true", focusable: "false" });
+  const image = svg("svg", {
+    viewBox: "0 0 24 24",
+    class: "icon compass",
+    "aria-hidden": "true",
+    focusable: "false",
+  });
   image.append(
     svg("circle", { cx: "12", cy: "12", r: "9" }),
     svg("path", { class: "wedge", d: wedgePath(90) }),

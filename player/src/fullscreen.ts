@@ -15,7 +15,8 @@ export class Fullscreen {
     private readonly element: Prefixed,
     private readonly changed: () => void,
   ) {
-    for (const event of ["fullscreenchange", "webkitfullscreenchange"]) document.addEventListener(event, changed);
+    for (const event of ["fullscreenchange", "webkitfullscreenchange"])
+      document.addEventListener(event, changed);
     document.addEventListener("keydown", event => {
       if (event.key === "Escape" && this.#pretended) this.#pretend(false);
     });

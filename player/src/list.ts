@@ -19,7 +19,9 @@ export function showList(root: HTMLElement): void {
   const recordings = el("section", { class: "recordings", "aria-label": "Recordings", hidden: true });
   const howTo = broadcastHelp();
   root.replaceChildren(
-    el("div", { class: "page" },
+    el(
+      "div",
+      { class: "page" },
       el("header", { class: "masthead" }, icon("sphere"), el("h1", {}, "live", el("b", {}, "360"))),
       el("main", {}, status, streams, howTo, recordings),
     ),
@@ -40,7 +42,10 @@ export function showList(root: HTMLElement): void {
       drawRecordings(recordings, catalogue);
     } catch (error) {
       if (signal.aborted) return;
-      setText(status, `The server does not answer just now (${error instanceof Error ? error.message : "unknown"}). Trying again.`);
+      setText(
+        status,
+        `The server does not answer just now (${error instanceof Error ? error.message : "unknown"}). Trying again.`,
+      );
     }
   });
 }
@@ -55,7 +60,9 @@ function drawStreams(into: HTMLElement, streams: readonly Stream[]): void {
   const focused = (document.activeElement as HTMLElement | null)?.dataset["name"];
   into.replaceChildren(...streams.map(card));
   if (focused !== undefined) {
-    [...into.querySelectorAll<HTMLElement>("[data-name]")].find(item => item.dataset["name"] === focused)?.focus();
+    [...into.querySelectorAll<HTMLElement>("[data-name]")]
+      .find(item => item.dataset["name"] === focused)
+      ?.focus();
   }
 }
 
@@ -67,8 +74,15 @@ function card(stream: Stream): HTMLElement {
     "a",
     { class: `card ${stream.state}`, href: watchHref(stream.url, location.origin), "data-name": stream.name },
     globe(),
-    el("span", { class: `badge ${stream.state}` }, el("span", { class: "dot", "aria-hidden": "true" }), STATE_WORDS[stream.state]),
-    el("span", { class: "card-text" },
+    el(
+      "span",
+      { class: `badge ${stream.state}` },
+      el("span", { class: "dot", "aria-hidden": "true" }),
+      STATE_WORDS[stream.state],
+    ),
+    el(
+      "span",
+      { class: "card-text" },
       el("strong", {}, stream.name),
       el("span", { class: "quiet" }, since),
       el("span", { class: "quiet" }, facts),
@@ -85,12 +99,19 @@ function drawRecordings(into: HTMLElement, { assets }: Catalogue): void {
 }
 
 function recording(asset: Asset): HTMLElement {
-  const when = asset.start === null ? "" : new Date(asset.start).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const when =
+    asset.start === null
+      ? ""
+      : new Date(asset.start).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
   const text = [
     el("strong", {}, asset.name),
     el("span", { class: "quiet" }, when),
     el("span", { class: "quiet" }, asset.durationS === null ? "" : clock(asset.durationS)),
-    el("span", { class: "quiet" }, { instant: "", transcoding: "more qualities are being made", ready: "", failed: "failed" }[asset.state]),
+    el(
+      "span",
+      { class: "quiet" },
+      { instant: "", transcoding: "more qualities are being made", ready: "", failed: "failed" }[asset.state],
+    ),
   ];
   return asset.state === "failed"
     ? el("li", {}, el("span", { class: "recording" }, ...text))
@@ -99,15 +120,26 @@ function recording(asset: Asset): HTMLElement {
 
 /** How to point an encoder here, with the address that this page was opened by. */
 function broadcastHelp(): HTMLDetailsElement {
-  const host = location.hostname.includes(":") && !location.hostname.startsWith("[") ? `[${location.hostname}]` : location.hostname;
-  return el("details", { class: "how-to" },
+  const host =
+    location.hostname.includes(":") && !location.hostname.startsWith("[")
+      ? `[${location.hostname}]`
+      : location.hostname;
+  return el(
+    "details",
+    { class: "how-to" },
     el("summary", {}, "Broadcast to this server"),
     el("p", {}, "In OBS, open Settings → Stream, choose “Custom…”, and fill in:"),
-    el("dl", {},
-      el("dt", {}, "Server"), copyable(`rtmp://${host}/live`),
-      el("dt", {}, "Stream key"), copyable("my-stream"),
+    el(
+      "dl",
+      {},
+      el("dt", {}, "Server"),
+      copyable(`rtmp://${host}/live`),
+      el("dt", {}, "Stream key"),
+      copyable("my-stream"),
     ),
-    el("p", { class: "quiet" },
+    el(
+      "p",
+      { class: "quiet" },
       "The key is the name that viewers see: letters a–z, digits, - and _. ",
       "Set the key frame interval to 2 s; send H.264 video with AAC sound. If the server has keys: NAME?key=SECRET.",
     ),
@@ -115,7 +147,11 @@ function broadcastHelp(): HTMLDetailsElement {
 }
 
 function copyable(text: string): HTMLElement {
-  const button = el("button", { type: "button", class: "copy", "aria-label": `Copy ${text}`, title: "Copy" }, icon("copy"));
+  const button = el(
+    "button",
+    { type: "button", class: "copy", "aria-label": `Copy ${text}`, title: "Copy" },
+    icon("copy"),
+  );
   button.addEventListener("click", async () => {
     // Only https pages and localhost have a clipboard; the text can be selected by hand.
     await navigator.clipboard?.writeText(text).then(
@@ -128,7 +164,13 @@ function copyable(text: string): HTMLElement {
 }
 
 function layoutWords({ layout }: Stream): string {
-  const shape = { equirect: "360°", hequ: "180°", cubemap: "360° cube map", dfisheye: "two fisheyes", flat: "flat" }[layout.projection];
+  const shape = {
+    equirect: "360°",
+    hequ: "180°",
+    cubemap: "360° cube map",
+    dfisheye: "two fisheyes",
+    flat: "flat",
+  }[layout.projection];
   return layout.stereo === "mono" ? shape : `${shape} 3D`;
 }
 
@@ -139,10 +181,18 @@ function sinceWords(state: Stream["state"], ms: number): string {
 
 /** Lines of longitude and latitude in place of a still that nobody makes yet. */
 function globe(): SVGElement {
-  const image = svg("svg", { viewBox: "0 0 320 160", class: "globe", preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true" });
-  for (const rx of [28, 82, 128]) image.append(svg("ellipse", { cx: "160", cy: "80", rx: String(rx), ry: "150" }));
+  const image = svg("svg", {
+    viewBox: "0 0 320 160",
+    class: "globe",
+    preserveAspectRatio: "xMidYMid slice",
+    "aria-hidden": "true",
+  });
+  for (const rx of [28, 82, 128])
+    image.append(svg("ellipse", { cx: "160", cy: "80", rx: String(rx), ry: "150" }));
   for (const bend of [-110, -55, 0, 55, 110]) {
-    image.append(svg("path", { d: `M-20 ${80 + bend * 0.55} Q160 ${80 + bend * 1.25} 340 ${80 + bend * 0.55}` }));
+    image.append(
+      svg("path", { d: `M-20 ${80 + bend * 0.55} Q160 ${80 + bend * 1.25} 340 ${80 + bend * 0.55}` }),
+    );
   }
   image.append(svg("path", { d: "M160 -80V240" }));
   return image;

@@ -30,7 +30,11 @@ export class Look {
   reducedMotion = false;
 
   constructor(home: Partial<View> = {}) {
-    this.#home = { yaw: home.yaw ?? 0, pitch: home.pitch ?? 0, fov: clampFov(home.fov ?? settings.fov.start) };
+    this.#home = {
+      yaw: home.yaw ?? 0,
+      pitch: home.pitch ?? 0,
+      fov: clampFov(home.fov ?? settings.fov.start),
+    };
     this.#view = { ...this.#home };
   }
 

@@ -26,5 +26,11 @@ if (page.kind === "list") {
 }
 
 function message(title: string, text: string): HTMLElement {
-  return el("main", { class: "page message" }, el("h1", {}, title), el("p", {}, text), el("a", { href: "/" }, "What is live"));
+  return el(
+    "main",
+    { class: "page message" },
+    el("h1", {}, title),
+    el("p", {}, text),
+    el("a", { href: "/" }, "What is live"),
+  );
 }

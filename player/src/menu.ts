@@ -28,8 +28,17 @@ export class Menu {
     label: string,
     private readonly choose: (group: string, value: string) => void,
   ) {
-    this.#button = iconButton(icon("tune"), label, { "aria-expanded": "false", "aria-controls": "settings-panel" });
-    this.#panel = el("div", { class: "panel", id: "settings-panel", role: "group", "aria-label": label, hidden: true });
+    this.#button = iconButton(icon("tune"), label, {
+      "aria-expanded": "false",
+      "aria-controls": "settings-panel",
+    });
+    this.#panel = el("div", {
+      class: "panel",
+      id: "settings-panel",
+      role: "group",
+      "aria-label": label,
+      hidden: true,
+    });
     this.element = el("div", { class: "menu" }, this.#panel, this.#button);
     this.#button.addEventListener("click", () => this.#open(this.#panel.hidden));
     this.element.addEventListener("keydown", event => {

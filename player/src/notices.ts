@@ -32,7 +32,10 @@ export interface Notice {
 export function notice(now: Situation): Notice | null {
   const { playback, stream } = now;
   if (playback === "unsupported") {
-    return say("This browser cannot play the stream", "It has no Media Source Extensions. A current Chrome, Edge, Firefox or Safari does.");
+    return say(
+      "This browser cannot play the stream",
+      "It has no Media Source Extensions. A current Chrome, Edge, Firefox or Safari does.",
+    );
   }
   if (playback === "absent") return absent(now);
   if (playback === "trouble" && (now.buffering || now.ended)) {
@@ -54,7 +57,8 @@ function absent(now: Situation): Notice {
 }
 
 function over({ stream, recording }: Situation): Notice {
-  if (stream === "live") return say("It is live again", "", { action: { label: "Watch live", does: "reload" } });
+  if (stream === "live")
+    return say("It is live again", "", { action: { label: "Watch live", does: "reload" } });
   const action = recording ? { label: "Watch the recording", playlist: recording.url } : null;
   return say("The broadcast has ended", "If it begins again, it can be watched here.", { action });
 }

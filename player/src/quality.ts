@@ -12,7 +12,9 @@ export interface Level {
 /** `5.8 Mb/s`, `500 kb/s`. */
 export function rate(bandwidth: number): string {
   if (bandwidth >= 9_950_000) return `${Math.round(bandwidth / 1e6)} Mb/s`;
-  return bandwidth >= 950_000 ? `${(bandwidth / 1e6).toFixed(1)} Mb/s` : `${Math.round(bandwidth / 1000)} kb/s`;
+  return bandwidth >= 950_000
+    ? `${(bandwidth / 1e6).toFixed(1)} Mb/s`
+    : `${Math.round(bandwidth / 1000)} kb/s`;
 }
 
 /** `1920×960`, or the rate alone where a playlist gives no size. */

@@ -206,7 +206,10 @@ class HlsPlayback implements Playback {
 
 function kindOf(data: ErrorData): "network" | "media" | "other" {
   // Playlists that can't be parsed are the network's matter too: a proxy's error page, or one cut short.
-  if (data.details === ErrorDetails.MANIFEST_PARSING_ERROR || data.details === ErrorDetails.LEVEL_PARSING_ERROR) {
+  if (
+    data.details === ErrorDetails.MANIFEST_PARSING_ERROR ||
+    data.details === ErrorDetails.LEVEL_PARSING_ERROR
+  ) {
     return "network";
   }
   if (data.type === ErrorTypes.NETWORK_ERROR) return "network";

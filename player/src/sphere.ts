@@ -62,9 +62,21 @@ export class Sphere {
     lost: (gone: boolean) => void,
   ) {
     // Asked first, since three.js would report its failure to the console as an error before it throws.
-    const context = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false, stencil: false, xrCompatible: false });
+    const context = canvas.getContext("webgl2", {
+      alpha: false,
+      antialias: false,
+      depth: false,
+      stencil: false,
+      xrCompatible: false,
+    });
     if (!context) throw new Error("no WebGL 2");
-    this.#renderer = new WebGLRenderer({ canvas, context, antialias: false, depth: false, powerPreference: "high-performance" });
+    this.#renderer = new WebGLRenderer({
+      canvas,
+      context,
+      antialias: false,
+      depth: false,
+      powerPreference: "high-performance",
+    });
     this.#renderer.xr.enabled = true;
     this.#renderer.xr.setReferenceSpaceType("local");
     canvas.addEventListener("webglcontextlost", event => {
@@ -84,7 +96,10 @@ export class Sphere {
     this.#texture.wrapS = RepeatWrapping;
 
     const geometry = new BufferGeometry();
-    geometry.setAttribute("position", new BufferAttribute(new Float32Array([-1, -1, 0, 3, -1, 0, -1, 3, 0]), 3));
+    geometry.setAttribute(
+      "position",
+      new BufferAttribute(new Float32Array([-1, -1, 0, 3, -1, 0, -1, 3, 0]), 3),
+    );
     this.#materials = { left: this.#material(), right: this.#material() };
     this.#addEye(geometry, this.#materials.left, [0, 1]);
     // Layer 2 is what three.js shows the right eye only; a screen shows layer 0.

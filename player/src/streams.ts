@@ -111,7 +111,9 @@ function parseAsset(item: unknown, origin: string): Asset | null {
   if (!isRecord(item)) return null;
   const id = text(item["id"]);
   const url = playlist(item["url"], origin);
-  const state = (["instant", "transcoding", "ready", "failed"] as const).find(known => known === item["state"]);
+  const state = (["instant", "transcoding", "ready", "failed"] as const).find(
+    known => known === item["state"],
+  );
   if (id === null || url === null || state === undefined) return null;
   return {
     id,
@@ -125,7 +127,11 @@ function parseAsset(item: unknown, origin: string): Asset | null {
 
 function parseRung(item: unknown): Rung | null {
   if (!isRecord(item)) return null;
-  const [width, height, bandwidth] = [positive(item["width"]), positive(item["height"]), positive(item["bandwidth"])];
+  const [width, height, bandwidth] = [
+    positive(item["width"]),
+    positive(item["height"]),
+    positive(item["bandwidth"]),
+  ];
   if (width === null || height === null || bandwidth === null) return null;
   return { width, height, bandwidth, source: item["source"] === true };
 }

@@ -4,7 +4,8 @@ export type HeadsetSupport = "none" | "insecure" | "available";
 
 /** Whether there is a headset; on plain http the browser does not say, so a headset's own browser is told why. */
 export async function headsetSupport(): Promise<HeadsetSupport> {
-  if (!isSecureContext) return /OculusBrowser|PicoBrowser|Wolvic|VisionOS/i.test(navigator.userAgent) ? "insecure" : "none";
+  if (!isSecureContext)
+    return /OculusBrowser|PicoBrowser|Wolvic|VisionOS/i.test(navigator.userAgent) ? "insecure" : "none";
   if (!navigator.xr) return "none";
   const yes = await navigator.xr.isSessionSupported("immersive-vr").catch(() => false);
   return yes ? "available" : "none";

@@ -1,1 +1,94 @@
-fn main() {}
+//! The `live360` binary: command line to configuration, configuration to running tiers, outcome to exit code.
+//!
+//! No logic of its own. The only crate that reads the environment, installs logger and recorder, and ends the process.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod process;
+#[cfg(feature = "tools")]
+mod tools;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use cli::{Cli, Command, Serve};
+use service::config::{Config, ConfigError, Role};
+use std::process::ExitCode;
+
+/// The command line or the configuration was wrong (EX_USAGE of sysexits.h).
+const WRONG_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let outcome = match cli.command {
+        #[cfg(all(feature = "origin", feature = "transcoder"))]
+        Command::All(options) => serve(Role::All, options, cli.log),
+        #[cfg(feature = "origin")]
+        Command::Origin(options) => serve(Role::Origin, options, cli.log),
+        Command::Edge(options) => serve(Role::Edge, options, cli.log),
+        #[cfg(feature = "transcoder")]
+        Command::Transcoder(options) => serve(Role::Transcoder, options, cli.log),
+        #[cfg(feature = "tools")]
+        Command::Testsource(options) => logging(cli.log).and_then(|()| tools::testsource(options)),
+        #[cfg(feature = "tools")]
+        Command::Lint(options) => logging(cli.log).and_then(|()| tools::lint(options)),
+        #[cfg(any(feature = "origin", feature = "transcoder"))]
+        Command::LadderChild => ladder_child(),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("live360: {error:#}");
+        ExitCode::from(if error.is::<ConfigError>() { WRONG_USAGE } else { 1 })
+    })
+}
+
+/// Help and version are what was asked for; all else is a wrong command line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if let Some(words) = cli::not_built(error) {
+        eprintln!("live360: {words}");
+        return ExitCode::from(WRONG_USAGE);
+    }
+    // A pipe that was closed has nobody to tell.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(WRONG_USAGE),
+    }
+}
+
+fn serve(role: Role, options: Serve, log: Option<String>) -> anyhow::Result<ExitCode> {
+    let mut sets = options.set;
+    sets.extend(log_level(log));
+    let config = service::config::load(options.config.as_deref(), environment(), &sets)?;
+    service::telemetry::install_logger(&config.log)?;
+    runtime()?.block_on(process::run(role, config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs for a tool, which has no configuration: the level is all there is to choose.
+#[cfg(feature = "tools")]
+fn logging(log: Option<String>) -> anyhow::Result<()> {
+    let sets: Vec<String> = log_level(log).into_iter().collect();
+    let config: Config = service::config::load(None, std::iter::empty(), &sets)?;
+    Ok(service::telemetry::install_logger(&config.log)?)
+}
+
+fn log_level(log: Option<String>) -> Option<String> {
+    log.map(|level| format!("log.level={level}"))
+}
+
+/// What of the environment is text; a name that isn't can't be a key of ours.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+#[cfg(any(feature = "origin", feature = "transcoder"))]
+fn ladder_child() -> anyhow::Result<ExitCode> {
+    codec::child::serve()?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,7 +1,7 @@
 //! What a stream, a rung, a segment, a playlist and a URL are.
 //!
 //! Everything here is a function of its arguments: no I/O, no clock, no tokio, no FFmpeg. Time comes in as a
-//! parameter, bytes come in as [`bytes::Bytes`]. Start reading with [`unit`], then [`route`], [`cut`] and [`hls`].
+//! parameter, bytes come in as [`bytes::Bytes`]. Start reading with [`mod@unit`], then [`route`], [`cut`] and [`hls`].
 #![forbid(unsafe_code)]
 
 pub mod aac;

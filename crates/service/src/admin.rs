@@ -91,10 +91,10 @@ struct Page(Arc<Admin>);
 
 impl Handler for Page {
     async fn handle(&self, request: Parts, peer: SocketAddr) -> Response<Body> {
-        if let Err(refusal) = may(&request.headers, peer.ip(), self.0.token.as_ref()) {
-            return refusal;
+        match refuse(&request.headers, peer.ip(), self.0.token.as_ref()) {
+            Some(refusal) => refusal,
+            None => self.0.answer(request).await,
         }
-        self.0.answer(request).await
     }
 
     fn methods(&self) -> &'static [Method] {
@@ -138,16 +138,16 @@ impl Admin {
     }
 }
 
-/// Who may ask: who has the token; without it this machine, but not a page in its browser.
-fn may(headers: &HeaderMap, peer: IpAddr, token: Option<&Secret>) -> Result<(), Response<Body>> {
+/// Who may ask: who has the token; without it this machine, but not a page in its browser. Gives the refusal of others.
+fn refuse(headers: &HeaderMap, peer: IpAddr, token: Option<&Secret>) -> Option<Response<Body>> {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given =
         given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     if let (Some(token), Some((_, given))) = (token, given) {
-        return if token.matches(given.trim()) { Ok(()) } else { Err(unauthorized("this is not admin.token")) };
+        return (!token.matches(given.trim())).then(|| unauthorized("this is not admin.token"));
     }
     if !peer.to_canonical().is_loopback() {
-        return Err(match token {
+        return Some(match token {
             Some(_) => unauthorized("from another machine send \"Authorization: Bearer TOKEN\" with admin.token"),
             None => error(
                 StatusCode::FORBIDDEN,
@@ -155,13 +155,10 @@ fn may(headers: &HeaderMap, peer: IpAddr, token: Option<&Secret>) -> Result<(), 
             ),
         });
     }
-    if headers.contains_key(header::ORIGIN) || !is_local(headers.get(header::HOST)) {
-        return Err(error(
-            StatusCode::FORBIDDEN,
-            "this listener is not for pages: ask by IP address or as localhost, without an Origin header",
-        ));
-    }
-    Ok(())
+    (headers.contains_key(header::ORIGIN) || !is_local(headers.get(header::HOST))).then(|| {
+        let words = "this listener is not for pages: ask by IP address or as localhost, without an Origin header";
+        error(StatusCode::FORBIDDEN, words)
+    })
 }
 
 /// Whether a Host header is an address or `localhost`. HTTP/2 may leave it out, browsers don't speak that without TLS.
@@ -207,8 +204,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let answer = may(&parts.headers, peer.parse().unwrap(), token.map(Secret::new).as_ref());
-        let status = answer.map_or_else(|refusal| refusal.status().as_u16(), |()| 200);
+        let refusal = refuse(&parts.headers, peer.parse().unwrap(), token.map(Secret::new).as_ref());
+        let status = refusal.map_or(200, |refusal| refusal.status().as_u16());
         assert_eq!(status, expected, "{peer} {token:?} {headers:?}");
     }
 

@@ -1,5 +1,7 @@
 //! The configuration as an operator meets it: layers, exact error texts, and the sample file that documents every key.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic there is the report")]
+
 use service::config::{Audio, Config, LogFormat, Record, Stream, load, parse};
 use service::secret::Secret;
 use std::path::Path;

@@ -18,7 +18,7 @@ const TEMPORARY: &str = ".tmp-";
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Times a write is begun again because its folder was removed meanwhile for being empty.
-const ATTEMPTS: u32 = 8;
+const ATTEMPTS: u32 = 64;
 
 /// Distinguishes the temporary files of one process.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -171,12 +171,15 @@ impl Files {
         let mut attempt = 0;
         let (temporary, mut file) = loop {
             attempt += 1;
-            fs::create_dir_all(folder).map_err(io_error("make the folder", folder))?;
             let temporary = Temporary::beside(folder);
-            match OpenOptions::new().write(true).create_new(true).open(&temporary.0) {
+            let open = || OpenOptions::new().write(true).create_new(true).open(&temporary.0);
+            match fs::create_dir_all(folder).and_then(|()| open()) {
                 Ok(file) => break (temporary, file),
-                Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => {}
-                Err(error) => return Err(io_error("write", &temporary.0)(error)),
+                // The folder vanished between two steps, before the file was in it or while it was being made.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) && attempt < ATTEMPTS => {
+                }
+                Err(error) => return Err(io_error("write", path)(error)),
             }
         };
         let written = chunks.iter().try_for_each(|chunk| file.write_all(chunk));

@@ -101,7 +101,12 @@ impl Core {
     }
 
     /// A stream as a state file kept it: it waits for its publisher. `present` says which files are still there.
-    pub(crate) fn restore(options: Options, saved: Saved, now: i64, present: impl Fn(Rendition, &File) -> bool) -> Self {
+    pub(crate) fn restore(
+        options: Options,
+        saved: Saved,
+        now: i64,
+        present: impl Fn(Rendition, &File) -> bool,
+    ) -> Self {
         let ended = saved.window.has_ended();
         let epoch = Epoch::restore(saved, present);
         let state = if ended { State::Ended(now) } else { State::Waiting(now) };
@@ -158,9 +163,12 @@ impl Core {
 
     /// Takes one input at `now` (UTC ms).
     pub(crate) fn handle(&mut self, input: Input, now: i64, out: &mut Vec<Effect>) {
+        if let Some(epoch) = &mut self.epoch {
+            epoch.at(now, out);
+        }
         match input {
             Input::Publish(params) => {
-                self.unpublish(now, out);
+                self.unpublish(out);
                 if matches!(self.state, State::Ended(_)) {
                     self.last_number = self.last_number();
                     self.epoch = None;
@@ -170,13 +178,13 @@ impl Core {
             }
             Input::Tag(tag) => self.tag(tag, now, out),
             Input::Unpublish => {
-                if self.unpublish(now, out) {
+                if self.unpublish(out) {
                     self.state = State::Waiting(now);
                     out.push(Effect::Changed);
                 }
             }
             Input::End => {
-                self.unpublish(now, out);
+                self.unpublish(out);
                 self.end(now, out);
             }
             Input::Tick => {
@@ -196,7 +204,7 @@ impl Core {
     }
 
     /// Ends the session, if there is one.
-    fn unpublish(&mut self, _now: i64, out: &mut Vec<Effect>) -> bool {
+    fn unpublish(&mut self, out: &mut Vec<Effect>) -> bool {
         let had = self.session.take().is_some();
         if had && let Some(epoch) = &mut self.epoch {
             epoch.pause(out);
@@ -220,11 +228,11 @@ impl Core {
         let mut timed = Vec::new();
         session.take(tag, now, &mut timed);
         for event in timed {
-            self.timed(event, out);
+            self.timed(event, now, out);
         }
     }
 
-    fn timed(&mut self, event: Timed, out: &mut Vec<Effect>) {
+    fn timed(&mut self, event: Timed, now: i64, out: &mut Vec<Effect>) {
         let begin = match event {
             Timed::Begin(begin) => begin,
             Timed::Restarted => {
@@ -247,6 +255,7 @@ impl Core {
             None => {
                 let first = first_number(self.last_number, begin.first_idr_utc_ms, self.options.segment_ms);
                 let mut epoch = Epoch::new(&self.options, first, layout, &begin);
+                epoch.at(now, out);
                 epoch.resume(&self.options, begin, out);
                 self.epoch = Some(epoch);
             }

@@ -31,6 +31,8 @@ const SLOTS_WAITED_FOR_RUNGS: usize = 2;
 #[derive(Debug)]
 pub(super) struct Epoch {
     pub(super) window: Window,
+    /// UTC ms of the input in hand.
+    now: i64,
     layout: Layout,
     infos: Infos,
     outputs: BTreeMap<Rendition, Output>,
@@ -115,6 +117,7 @@ impl Epoch {
         });
         Self {
             window: Window::new(terms, first, &renditions),
+            now: begin.first_idr_utc_ms,
             layout,
             infos: Infos { fps: begin.fps, video: video.collect(), audio: None },
             outputs: BTreeMap::new(),
@@ -127,7 +130,20 @@ impl Epoch {
     pub(super) fn restore(saved: Saved, present: impl Fn(Rendition, &File) -> bool) -> Self {
         let Saved { mut window, layout, infos } = saved;
         window.restore(present);
-        Self { window, layout, infos, outputs: BTreeMap::new(), ladder: Ladder::off(), running: None }
+        Self { window, now: 0, layout, infos, outputs: BTreeMap::new(), ladder: Ladder::off(), running: None }
+    }
+
+    /// It is `now` (UTC ms): what comes next came then, and what is too late is missing.
+    pub(super) fn at(&mut self, now: i64, out: &mut Vec<Effect>) {
+        self.now = now;
+        if self.window.give_up_late(now) {
+            out.extend([Effect::Save, Effect::Changed]);
+        }
+    }
+
+    /// Ends the slot in progress.
+    pub(super) fn close(&mut self, end: i64) {
+        self.window.close(end, self.now);
     }
 
     pub(super) fn saved(&self) -> Saved {
@@ -162,7 +178,7 @@ impl Epoch {
             out.push(Effect::StartLadder(settings));
         }
         let mut running = Running::new(options, &begin, base, plan.copied, self.window.terms().target_s);
-        let msn = self.window.begin(base, true);
+        let msn = self.window.begin(base, true, self.now);
         if plan.copied {
             self.video_init(Rendition::Source, msn, &begin.video, out);
         }
@@ -210,7 +226,7 @@ impl Epoch {
 
     /// The next slot begins at `at`; what expired is told.
     pub(super) fn cut(&mut self, at: i64, discontinuity: bool, out: &mut Vec<Effect>) -> u64 {
-        let msn = self.window.begin(at, discontinuity);
+        let msn = self.window.begin(at, discontinuity, self.now);
         let expired = self.window.expire();
         if !expired.is_empty() {
             out.push(Effect::Expired(expired));
@@ -277,8 +293,13 @@ impl Epoch {
             Input::LadderUp if self.running.is_some() => self.ladder.state = LadderState::Fresh,
             Input::LadderFull if self.ladder.state == LadderState::Active => {
                 self.ladder.state = LadderState::Skipping;
+                if let Some((msn, _)) = self.window.newest() {
+                    // What the child has of it will come, and will not be the whole of it.
+                    self.ladder.renditions.iter().for_each(|rendition| self.window.gap(*rendition, msn));
+                }
                 out.push(Effect::Warn(
-                    "this machine is too small for the ladder: encoded rungs miss a segment. Take rungs away".to_owned(),
+                    "this machine is too small for the ladder: encoded rungs miss a segment. Take rungs away"
+                        .to_owned(),
                 ));
             }
             Input::Ladder(event) => self.encoded(event, out),
@@ -346,16 +367,17 @@ impl Epoch {
             peak: window.rates(Rendition::Audio).peak,
             average: window.rates(Rendition::Audio).average(),
         });
-        let variants = rungs.into_iter().filter(|(rendition, _)| playable(*rendition)).map(|(rendition, info)| Variant {
-            uri: uri(rendition, File::Playlist),
-            iframes_uri: uri(rendition, File::IFrames),
-            codec: info.codec.clone(),
-            size: (info.width, info.height),
-            fps: self.infos.fps,
-            peak: window.rates(rendition).peak,
-            average: window.rates(rendition).average(),
-            iframes_peak: window.rates(rendition).iframes_peak,
-        });
+        let variants =
+            rungs.into_iter().filter(|(rendition, _)| playable(*rendition)).map(|(rendition, info)| Variant {
+                uri: uri(rendition, File::Playlist),
+                iframes_uri: uri(rendition, File::IFrames),
+                codec: info.codec.clone(),
+                size: (info.width, info.height),
+                fps: self.infos.fps,
+                peak: window.rates(rendition).peak,
+                average: window.rates(rendition).average(),
+                iframes_peak: window.rates(rendition).iframes_peak,
+            });
         Some(Multivariant { audio, variants: variants.collect() })
     }
 

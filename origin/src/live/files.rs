@@ -120,7 +120,8 @@ impl Files {
         let mut table = self.table();
         let mut gone = Vec::new();
         while let Some((_, numbers)) = table.expired.pop_front_if(|(until, _)| *until <= now) {
-            let old: Vec<(Rendition, File)> = table.files.keys().filter(|(_, file)| is_of(file, &numbers)).cloned().collect();
+            let old: Vec<(Rendition, File)> =
+                table.files.keys().filter(|(_, file)| is_of(file, &numbers)).cloned().collect();
             for key in old {
                 if table.files.remove(&key).is_some_and(|held| held.on_disk) {
                     gone.push(key);
@@ -131,11 +132,6 @@ impl Files {
         if !gone.is_empty() {
             self.write(Write::Remove(gone));
         }
-    }
-
-    /// Whether a file is there.
-    pub(crate) fn has(&self, rendition: Rendition, file: &File) -> bool {
-        self.table().files.contains_key(&(rendition, file.clone()))
     }
 
     /// A file, from memory or from disk.

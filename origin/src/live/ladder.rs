@@ -2,7 +2,7 @@
 //!
 //! Does not know what is encoded or why; the core decides, [`codec::child`] runs it.
 
-use codec::child::{Child, Limits};
+use codec::child::{Child, Limits, SendError};
 use codec::ladder::{FromLadder, Settings, ToLadder};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +14,10 @@ const RESTART_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// A child that lived this long counts as healthy.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+
+/// What may wait for a child: publishing begins with what came before the second key frame, all at once.
+const QUEUE_MESSAGES: usize = 4096;
+const QUEUE_BYTES: u32 = 128 << 20;
 
 /// What happened to the ladder.
 #[derive(Debug)]
@@ -52,19 +56,16 @@ impl Ladder {
 
     /// Sends to the child. `false` if it is so far behind that it was not taken.
     pub(crate) fn send(&mut self, message: ToLadder) -> bool {
-        if matches!(message, ToLadder::End) {
+        let last = matches!(message, ToLadder::End);
+        if last {
             // It is meant to go: no other one follows until the next start.
             self.settings = None;
         }
-        match &self.child {
-            Some(child) => !matches!(child.try_send(message), Err(codec::child::SendError::Full)),
-            None => true,
+        let full = self.child.as_ref().is_some_and(|child| child.try_send(message) == Err(SendError::Full));
+        if full && last {
+            self.child = None;
         }
-    }
-
-    /// The child's process id.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::pid)
+        !full
     }
 
     /// Waits for what happens next; forever if there is no child and none is to come.
@@ -91,7 +92,8 @@ impl Ladder {
 
     async fn spawn(&mut self) -> bool {
         let Some(settings) = self.settings.clone() else { return false };
-        match Child::spawn(&self.program, settings, Limits::default()).await {
+        let limits = Limits { queue_messages: QUEUE_MESSAGES, queue_bytes: QUEUE_BYTES, ..Limits::default() };
+        match Child::spawn(&self.program, settings, limits).await {
             Ok(child) => {
                 tracing::info!(pid = child.pid(), "ladder opened");
                 (self.child, self.started) = (Some(child), Some(Instant::now()));

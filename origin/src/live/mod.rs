@@ -5,6 +5,8 @@
 //! (`publisher`) and the files (`files`). `registry` says which streams there are.
 
 mod core;
+#[cfg(test)]
+mod core_tests;
 mod epoch;
 mod files;
 mod ladder;

@@ -4,7 +4,7 @@
 
 use crate::ingest::{Claim, Ingested, Refusal};
 use media::name::StreamName;
-use service::config::Secret;
+use service::secret::Secret;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -84,7 +84,14 @@ mod tests {
     const HERE: &str = "10.0.0.1";
     const ELSEWHERE: &str = "10.0.0.2";
 
-    fn check(key: Option<&str>, presented: Option<&str>, holder: Option<&str>, peer: &str, silent_s: u64, expected: bool) {
+    fn check(
+        key: Option<&str>,
+        presented: Option<&str>,
+        holder: Option<&str>,
+        peer: &str,
+        silent_s: u64,
+        expected: bool,
+    ) {
         let name: StreamName = "foo".parse().unwrap();
         let kept = holder.map(|address| Publisher::new(address.parse().unwrap()));
         let holder = kept.as_ref().map(|(publisher, _)| publisher);

@@ -157,7 +157,10 @@ impl Running {
         let begins = cuts.last().is_some_and(|cut| cut.idr) || unit.pts == self.base;
         self.feed_ladder(epoch, &unit, begins, out);
         self.reached = self.reached.max(unit.pts);
-        if self.copied && !self.source_gap && let Some((msn, _)) = epoch.window.newest() {
+        if self.copied
+            && !self.source_gap
+            && let Some((msn, _)) = epoch.window.newest()
+        {
             let VideoUnit { dts, pts, idr, data } = unit;
             epoch.push(Rendition::Source, msn, Unit { dts, pts, sync: idr, data }, out);
         }
@@ -229,7 +232,7 @@ impl Running {
         if self.copied {
             epoch.finish_output(Rendition::Source, None, out);
         }
-        epoch.window.close(end);
+        epoch.close(end);
     }
 
     fn finish_audio(&mut self, epoch: &mut Epoch, end: i64, out: &mut Vec<Effect>) {

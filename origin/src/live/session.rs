@@ -38,8 +38,6 @@ pub(super) enum Timed {
 pub(super) struct Begin {
     /// When the first key frame came in, UTC ms.
     pub(super) first_idr_utc_ms: i64,
-    /// The constant frame rate, if there is one.
-    pub(super) rate: Option<FrameRate>,
     /// Frames per second as measured.
     pub(super) fps: f64,
     /// One frame, in ticks.
@@ -203,8 +201,10 @@ impl Session {
     fn begin(&mut self, first: FirstIdr, second: Option<Picture>, out: &mut Vec<Timed>) {
         let Some(video) = self.video.clone() else { return };
         let kept = std::mem::take(&mut self.kept);
-        let stamps: Vec<i64> =
-            kept.iter().filter_map(|tag| if let Kept::Video(picture) = tag { Some(picture.ms) } else { None }).collect();
+        let stamps: Vec<i64> = kept
+            .iter()
+            .filter_map(|tag| if let Kept::Video(picture) = tag { Some(picture.ms) } else { None })
+            .collect();
         let video_bytes: usize =
             kept.iter().map(|tag| if let Kept::Video(picture) = tag { picture.data.len() } else { 0 }).sum();
         let span_ms = stamps.last().map_or(1, |last| (last - first.ms).max(1));
@@ -222,7 +222,6 @@ impl Session {
         line.snapper = Snapper::new(rate, first.ms);
         out.push(Timed::Begin(Begin {
             first_idr_utc_ms: first.utc_ms,
-            rate,
             fps,
             frame_ticks,
             gop,

@@ -10,7 +10,7 @@ use super::ladder::{Event, Ladder};
 use super::publisher::{Publisher, Takeover};
 use crate::ingest::{Claim, Ingested, PublishRequest, Refusal};
 use media::name::StreamName;
-use service::config::Secret;
+use service::secret::Secret;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -81,7 +81,9 @@ impl Stream {
         let Setup { name, options, listed, key, dir, program } = setup;
         let (files, writes) = Files::new(dir);
         let core = match read_state(&files) {
-            Some(saved) => Core::restore(options, saved, utc_ms(), |rendition, file| files.left_behind(rendition, file)),
+            Some(saved) => {
+                Core::restore(options, saved, utc_ms(), |rendition, file| files.left_behind(rendition, file))
+            }
             None => Core::new(options, None, utc_ms()),
         };
         for (rendition, file) in core.window().map(|window| window.files()).unwrap_or_default() {
@@ -276,7 +278,8 @@ impl Task {
 
     /// Removed segments stay for as long as the longest playlist that named them (§6.2.2).
     fn expire(&self, numbers: Vec<u64>) {
-        let window_s = self.stream.core().window().map_or(0, |window| window.terms().window_s + window.terms().target_s);
+        let window_s =
+            self.stream.core().window().map_or(0, |window| window.terms().window_s + window.terms().target_s);
         self.stream.files.expire(numbers, utc_ms() + i64::from(window_s) * 1000);
     }
 

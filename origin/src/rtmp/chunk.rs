@@ -243,7 +243,8 @@ impl Reader {
             self.reserve(id, length)?;
         }
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(None) };
-        stream.partial.extend_from_slice(&self.buffer.split_to(take));
+        stream.partial.extend_from_slice(self.buffer.get(..take).unwrap_or_default());
+        self.buffer.advance(take);
         let left = left - take;
         self.current = (left > 0).then_some((id, left));
         if stream.partial.len() < stream.length {

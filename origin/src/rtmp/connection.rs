@@ -65,9 +65,8 @@ where
 {
     let session = Session::new(limits.chunk.clone());
     let received = metrics::counter!("live360_rtmp_received_bytes_total");
-    let claim = None;
-    let outgoing = BytesMut::new();
-    let mut connection = Connection { socket, peer, ingest, limits, shutdown, session, claim, outgoing, received };
+    let mut connection =
+        Connection { socket, peer, ingest, limits, shutdown, session, claim: None, said: false, received };
     let ended = connection.drive().await;
     if let Ended::Session(Closed::Refused(refused)) = &ended {
         metrics::counter!("live360_rtmp_refusals_total", "reason" => refused.reason.label()).increment(1);
@@ -83,8 +82,8 @@ struct Connection<'a, S, I> {
     shutdown: &'a CancellationToken,
     session: Session,
     claim: Option<Claim>,
-    /// Said by the session, not sent yet.
-    outgoing: BytesMut,
+    /// The peer has something of ours to read.
+    said: bool,
     received: metrics::Counter,
 }
 
@@ -143,7 +142,11 @@ where
     async fn drain(&mut self) -> Result<(), Ended> {
         while let Some(output) = self.session.poll() {
             match output {
-                Output::Send(bytes) => self.outgoing.extend_from_slice(&bytes),
+                Output::Send(bytes) => match self.send(&bytes).await {
+                    // Of two reasons to end, the session's own is the one to log.
+                    Err(ended) if self.session.stage() != Stage::Closed => return Err(ended),
+                    Ok(()) | Err(_) => {}
+                },
                 Output::Publish(key) => {
                     let decision = self.claim(key).await;
                     self.session.handle(decision);
@@ -159,13 +162,12 @@ where
                 }
                 Output::Close(closed) => {
                     self.claim = None;
-                    self.flush().await?;
                     self.linger(&closed).await;
                     return Err(closed.into());
                 }
             }
         }
-        self.flush().await
+        Ok(())
     }
 
     async fn claim(&mut self, key: PublishKey) -> Input<'static> {
@@ -200,13 +202,10 @@ where
         }
     }
 
-    async fn flush(&mut self) -> Result<(), Ended> {
-        if self.outgoing.is_empty() {
-            return Ok(());
-        }
-        let outgoing = self.outgoing.split();
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        self.said = true;
         let write = async {
-            self.socket.write_all(&outgoing).await?;
+            self.socket.write_all(bytes).await?;
             self.socket.flush().await
         };
         match timeout(self.limits.write, write).await {
@@ -217,7 +216,7 @@ where
 
     /// Closes our half and waits for the peer to close its own. What goes wrong now is no news.
     async fn linger(&mut self, closed: &Closed) {
-        if matches!(closed, Closed::NotRtmp(_)) {
+        if !self.said || matches!(closed, Closed::NotRtmp(_)) {
             return;
         }
         let wait = async {

@@ -65,16 +65,23 @@ impl Reason {
         }
     }
 
-    /// The status code. OBS logs code and description of InvalidApp, BadName, Denied and Play.Failed, and hangs up;
-    /// ffmpeg shows the description of any status whose level is "error".
+    /// The status code. OBS's librtmp logs code and description of InvalidApp, Denied and Play.Failed, and hangs up;
+    /// BadName, the usual code for a name in use, is not among those it knows (obs-studio at 011c760a), so its user
+    /// would see no words. ffmpeg shows the description of any status whose level is "error".
     pub fn code(self) -> &'static str {
         match self {
             Self::Application => "NetConnection.Connect.InvalidApp",
             Self::Protocol => "NetConnection.Connect.Rejected",
-            Self::Name | Self::Busy => "NetStream.Publish.BadName",
             Self::Playback => "NetStream.Play.Failed",
-            Self::Key | Self::Full | Self::Codec | Self::Malformed | Self::Idle | Self::Ended | Self::ShuttingDown => {
-                "NetStream.Publish.Denied"
+            Self::Name
+            | Self::Busy
+            | Self::Key
+            | Self::Full
+            | Self::Codec
+            | Self::Malformed
+            | Self::Idle
+            | Self::Ended
+            | Self::ShuttingDown => "NetStream.Publish.Denied"
             }
         }
     }

@@ -1,6 +1,8 @@
 //! One publisher's RTMP session without sockets and without a clock: bytes and decisions in, bytes and media out.
 //!
-//!     loop { while let Some(output) = session.poll() { act on it } ; session.handle(next input) }
+//! ```text
+//! loop { while let Some(output) = session.poll() { act on it } ; session.handle(next input) }
+//! ```
 //!
 //! `poll` reads messages one at a time, and none while a publish waits for its decision. So whoever drives the session
 //! holds no more than one message's outputs, and a slow stream slows its encoder down.

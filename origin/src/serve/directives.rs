@@ -52,7 +52,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for query in ["_HLS_msn=", "_HLS_msn=-1", "_HLS_msn=+1", "_HLS_part=1.5", "_HLS_skip=NO", "_HLS_part=99999999999"] {
+        for query in
+            ["_HLS_msn=", "_HLS_msn=-1", "_HLS_msn=+1", "_HLS_part=1.5", "_HLS_skip=NO", "_HLS_part=99999999999"]
+        {
             check(query, Err(()));
         }
     }

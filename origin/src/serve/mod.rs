@@ -43,9 +43,7 @@ impl Server {
     async fn hls(&self, request: &Parts, name: &StreamName, rendition: Rendition, file: &File) -> Response<Body> {
         let Some(stream) = self.registry.get(name) else { return unknown_stream(name) };
         match file {
-            File::Playlist | File::IFrames => {
-                playlists::media(&stream, rendition, file, request, &self.shutdown).await
-            }
+            File::Playlist | File::IFrames => playlists::media(&stream, rendition, file, request, &self.shutdown).await,
             File::Init(_) | File::Segment(_) | File::Part(..) => self.media(&stream, rendition, file, request).await,
         }
     }
@@ -90,7 +88,9 @@ impl Handler for Server {
             },
             Some(Route::Hls(name, rendition, file)) => self.hls(&request, &name, rendition, &file).await,
             Some(Route::Vod(_)) => error(StatusCode::NOT_FOUND, "there is no such recording here"),
-            None => error(StatusCode::NOT_FOUND, "there is nothing at this address; live streams are at /hls/NAME.m3u8"),
+            None => {
+                error(StatusCode::NOT_FOUND, "there is nothing at this address; live streams are at /hls/NAME.m3u8")
+            }
         }
     }
 }

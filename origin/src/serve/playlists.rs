@@ -90,7 +90,10 @@ fn answer(text: String, request: &Parts) -> Response<Body> {
             .header(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
             .answer(request);
     }
-    Content::new(PLAYLIST_TYPE, PLAYLIST_CACHE, vec![Bytes::from(text)]).etag(&etag).header(header::VARY, vary).answer(request)
+    Content::new(PLAYLIST_TYPE, PLAYLIST_CACHE, vec![Bytes::from(text)])
+        .etag(&etag)
+        .header(header::VARY, vary)
+        .answer(request)
 }
 
 fn gzip(bytes: &[u8]) -> Option<Bytes> {

@@ -18,8 +18,8 @@ mod tests;
 /// Fewest segments that stay listed, whatever the window's length (HLS authoring rules, 8.11).
 const SEGMENTS_MIN: usize = 6;
 
-/// How many slots an encoded rung may be behind before the one it lacks is a gap.
-const LAG_SLOTS_MAX: u64 = 2;
+/// How many target durations after a slot's end an encoded rung may still come with its segment; then it is a gap.
+const LAG_TARGETS_MAX: i64 = 2;
 
 /// One segment's place in time, the same in every rendition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub struct Slot {
     pub start: i64,
     /// Media time of its end; `None` while it is in progress.
     pub end: Option<i64>,
+    /// When it ended, UTC ms; 0 while it is in progress.
+    pub ended_ms: i64,
     /// The timeline breaks before it.
     pub discontinuity: bool,
 }
@@ -171,24 +173,27 @@ impl Window {
         self.slots.back().map_or(0, |slot| slot.end.unwrap_or(slot.start))
     }
 
-    /// Ends the newest slot (unless it has ended) and begins the next one at `start`. Encoded rungs that are too far
-    /// behind get gaps.
-    pub fn begin(&mut self, start: i64, discontinuity: bool) -> u64 {
-        self.close(start);
+    /// Ends the newest slot (unless it has ended) and begins the next one at `start`. `now` is UTC ms.
+    pub fn begin(&mut self, start: i64, discontinuity: bool, now: i64) -> u64 {
+        self.close(start, now);
         let discontinuity = discontinuity && !self.slots.is_empty();
-        self.slots.push_back(Slot { start, end: None, discontinuity });
-        let msn = self.next_number() - 1;
-        if let Some(late) = msn.checked_sub(LAG_SLOTS_MAX + 1) {
-            self.give_up(late);
-        }
-        msn
+        self.slots.push_back(Slot { start, end: None, ended_ms: 0, discontinuity });
+        self.next_number() - 1
     }
 
-    /// Ends the newest slot at `end`.
-    pub fn close(&mut self, end: i64) {
-        if let Some(slot) = self.slots.back_mut() {
-            slot.end.get_or_insert(end);
+    /// Ends the newest slot at `end`, unless it has ended. `now` is UTC ms.
+    pub fn close(&mut self, end: i64, now: i64) {
+        if let Some(slot) = self.slots.back_mut().filter(|slot| slot.end.is_none()) {
+            (slot.end, slot.ended_ms) = (Some(end), now);
         }
+    }
+
+    /// What is too late at `now` (UTC ms) becomes a gap. `true` if anything did.
+    pub fn give_up_late(&mut self, now: i64) -> bool {
+        let patience_ms = LAG_TARGETS_MAX * i64::from(self.terms.target_s) * 1000;
+        let late = |slot: &Slot| slot.end.is_some() && now - slot.ended_ms > patience_ms;
+        let count = self.slots.iter().take_while(|slot| late(slot)).count();
+        count.checked_sub(1).is_some_and(|index| self.give_up(self.first + index as u64))
     }
 
     /// Nothing will follow: what is missing is missing for good.
@@ -305,13 +310,10 @@ impl Window {
 
     /// Turns what was in progress and what `missing` says into gaps: after a restart, only files that are there count.
     pub fn restore(&mut self, present: impl Fn(Rendition, &File) -> bool) {
-        if let Some((newest, slot)) = self.newest()
-            && slot.end.is_none()
-        {
-            self.slots.pop_back();
-            for column in &mut self.columns {
-                column.cells.truncate(usize::try_from(newest - self.first).unwrap_or(0));
-            }
+        // Its number stays taken: parts of it may have been seen.
+        let target = i64::from(self.terms.target_s) * i64::from(VIDEO_TIMESCALE);
+        if let Some(slot) = self.slots.back().copied() {
+            self.close(slot.start + target, 0);
         }
         if let Some((newest, _)) = self.newest() {
             self.give_up(newest);
@@ -328,10 +330,10 @@ impl Window {
         }
     }
 
-    /// Every cell up to and including `msn` that is not whole becomes a gap. The newest slot's cells are left alone
-    /// while it is in progress.
-    fn give_up(&mut self, msn: u64) {
-        let Some(index) = self.index(msn) else { return };
+    /// Every cell up to and including `msn` that is not whole becomes a gap. `true` if any did.
+    fn give_up(&mut self, msn: u64) -> bool {
+        let Some(index) = self.index(msn) else { return false };
+        let mut any = false;
         for column in &mut self.columns {
             while column.cells.len() <= index {
                 column.cells.push_back(Cell::Open(Vec::new()));
@@ -339,9 +341,11 @@ impl Window {
             for cell in column.cells.iter_mut().take(index + 1) {
                 if let Cell::Open(parts) = cell {
                     *cell = Cell::Gap(std::mem::take(parts));
+                    any = true;
                 }
             }
         }
+        any
     }
 
     /// The cell of a number, created with those before it; `None` outside the window.

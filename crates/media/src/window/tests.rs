@@ -15,6 +15,11 @@ fn window(window_s: u32) -> Window {
     window
 }
 
+/// Media time as UTC ms, in a world where both begin at 0.
+fn now(ticks: i64) -> i64 {
+    ticks / 90
+}
+
 fn whole(window: &mut Window, rendition: Rendition, msn: u64) -> bool {
     let closed = Closed { start: 0, ticks: 2 * SECOND, size: 500_000, first_chunk: 50_000 };
     window.complete(rendition, msn, closed)
@@ -24,7 +29,7 @@ fn whole(window: &mut Window, rendition: Rendition, msn: u64) -> bool {
 fn run(window: &mut Window, count: i64) {
     for number in 0..count {
         let start = window.end() + if number == 0 && window.newest().is_none() { 0 } else { 2 * SECOND };
-        let msn = window.begin(start, false);
+        let msn = window.begin(start, false, now(start));
         if msn > 100 {
             whole(window, SOURCE, msn - 1);
         }
@@ -49,7 +54,7 @@ fn numbers_rise_by_one_and_begin_after_the_last_and_the_clock() {
     assert_eq!(first_number(Some(4000), 10_000_000, 2000), 5000);
     assert_eq!(first_number(Some(7000), 10_000_000, 2000), 7001);
     let mut window = window(120);
-    assert_eq!([window.begin(0, false), window.begin(2 * SECOND, false)], [100, 101]);
+    assert_eq!([window.begin(0, false, 0), window.begin(2 * SECOND, false, 2000)], [100, 101]);
 }
 
 #[test]
@@ -69,9 +74,12 @@ fn a_rung_that_is_too_far_behind_gets_gaps_and_late_segments_are_refused() {
     let mut window = window(120);
     run(&mut window, 4);
     whole(&mut window, SMALL, 101);
+    assert!(!window.give_up_late(6000), "4 s after its end there is still hope");
+    assert!(window.playlist(SMALL).unwrap().segments.is_empty());
+    assert!(window.give_up_late(6001));
     check(&window.playlist(SMALL).unwrap(), "100- 101");
     assert!(!whole(&mut window, SMALL, 100), "given up");
-    run(&mut window, 2);
+    assert!(window.give_up_late(10_001));
     check(&window.playlist(SMALL).unwrap(), "100- 101 102-");
 }
 
@@ -81,7 +89,7 @@ fn a_gap_is_listed_when_its_slot_has_ended() {
     run(&mut window, 2);
     window.gap(SOURCE, 101);
     check(&window.playlist(SOURCE).unwrap(), "100");
-    window.begin(4 * SECOND, false);
+    window.begin(4 * SECOND, false, 4000);
     check(&window.playlist(SOURCE).unwrap(), "100 101-");
 }
 
@@ -89,9 +97,9 @@ fn a_gap_is_listed_when_its_slot_has_ended() {
 fn discontinuities_stand_in_every_rung_and_are_counted_when_they_leave() {
     let mut window = window(12);
     run(&mut window, 3);
-    window.close(5 * SECOND);
+    window.close(5 * SECOND, 5000);
     whole(&mut window, SOURCE, 102);
-    window.begin(9 * SECOND, true);
+    window.begin(9 * SECOND, true, 9000);
     run(&mut window, 5);
     check(&window.playlist(SOURCE).unwrap(), "100 101 102 !103 104 105 106 107");
     assert_eq!(window.expire(), [100, 101]);
@@ -105,7 +113,7 @@ fn discontinuities_stand_in_every_rung_and_are_counted_when_they_leave() {
 #[test]
 fn the_first_segment_of_an_epoch_is_no_discontinuity() {
     let mut window = window(120);
-    window.begin(0, true);
+    window.begin(0, true, 0);
     assert!(!window.newest().unwrap().1.discontinuity);
 }
 
@@ -148,7 +156,7 @@ fn reports_tell_how_far_the_others_are() {
 fn an_ended_epoch_lists_everything_and_says_so() {
     let mut window = window(120);
     run(&mut window, 3);
-    window.close(6 * SECOND);
+    window.close(6 * SECOND, 6000);
     whole(&mut window, SOURCE, 102);
     whole(&mut window, SMALL, 100);
     window.end_epoch();
@@ -159,15 +167,15 @@ fn an_ended_epoch_lists_everything_and_says_so() {
 }
 
 #[test]
-fn a_restart_keeps_what_is_on_disk_and_drops_what_was_in_progress() {
+fn a_restart_keeps_what_is_on_disk_and_the_number_of_what_was_in_progress() {
     let mut window = window(120);
     run(&mut window, 4);
     let text = serde_json::to_string(&window).unwrap();
     let mut restored: Window = serde_json::from_str(&text).unwrap();
     restored.restore(|rendition, file| rendition == SOURCE && *file != File::Segment(101));
-    check(&restored.playlist(SOURCE).unwrap(), "100 101- 102");
-    assert_eq!(restored.next_number(), 103);
-    assert_eq!(restored.begin(20 * SECOND, true), 103);
+    check(&restored.playlist(SOURCE).unwrap(), "100 101- 102 103-");
+    assert_eq!(restored.next_number(), 104);
+    assert_eq!(restored.begin(20 * SECOND, true, 20_000), 104);
 }
 
 #[test]

@@ -110,7 +110,7 @@ pub(super) fn instead_of(key: &[String]) -> String {
     let last = key.last().map(String::as_str).unwrap_or_default();
     let near = siblings.iter().filter(|sibling| distance(sibling, last) <= 2);
     match near.min_by_key(|sibling| distance(sibling, last)) {
-        Some(near) => format!("did you mean {}?", [parent, &[near.clone()]].concat().join(".")),
+        Some(near) => format!("did you mean {}?", [parent, std::slice::from_ref(near)].concat().join(".")),
         None if parent.is_empty() => format!("there are {}", siblings.join(", ")),
         None => format!("below {} there are {}", parent.join("."), siblings.join(", ")),
     }

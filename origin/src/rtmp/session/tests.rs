@@ -189,16 +189,16 @@ fn stopping_ends_the_publish_once_and_the_connection_may_publish_again() {
 #[test]
 fn what_a_publisher_may_not_do_is_refused_in_words() {
     use Reason::{Application, Busy, Codec, Malformed, Name, Playback, Protocol};
-    let (app, name) = ("NetConnection.Connect.InvalidApp", "NetStream.Publish.BadName");
+    let app = "NetConnection.Connect.InvalidApp";
     let (denied, rejected) = ("NetStream.Publish.Denied", "NetConnection.Connect.Rejected");
     let to_connected = |messages: &[Message]| [&[connect("live")], messages].concat();
     let play = command("play", 5.0, 1, &[Amf0Value::Null, text("foo")]);
     refused(Line::new(), &[connect("vod")], Application, app, "no application \"vod\"");
     refused(Line::new(), &[connect("live/foo")], Application, app, "rtmp://HOST/live/NAME");
     refused(Line::new(), &[command("connect", 1.0, 0, &[Amf0Value::Null])], Application, app, "no application");
-    refused(Line::new(), &to_connected(&[publish("a b")]), Name, name, "\"a b\" is not allowed");
-    refused(Line::new(), &to_connected(&[publish("")]), Name, name, "use 1 to 64 of");
-    refused(Line::new(), &to_connected(&[command("publish", 5.0, 1, &[])]), Name, name, "use 1 to 64 of");
+    refused(Line::new(), &to_connected(&[publish("a b")]), Name, denied, "\"a b\" is not allowed");
+    refused(Line::new(), &to_connected(&[publish("")]), Name, denied, "use 1 to 64 of");
+    refused(Line::new(), &to_connected(&[command("publish", 5.0, 1, &[])]), Name, denied, "use 1 to 64 of");
     refused(Line::new(), &to_connected(&[play]), Playback, "NetStream.Play.Failed", "doesn't play over RTMP");
     refused(Line::new(), &[publish("foo")], Protocol, rejected, "before connect");
     refused(Line::new(), &to_connected(&[connect("live")]), Protocol, rejected, "connect came twice");
@@ -206,7 +206,7 @@ fn what_a_publisher_may_not_do_is_refused_in_words() {
     refused(Line::new(), &[message(20, 0, 0, vec![5])], Protocol, rejected, "without a name");
     refused(Line::new(), &[message(5, 0, 0, vec![5])], Protocol, rejected, "too short");
     refused(Line::new(), &[message(22, 0, 0, vec![5])], Protocol, rejected, "aggregate");
-    refused(Line::publishing(), &[publish("bar")], Busy, name, "publishes a stream already");
+    refused(Line::publishing(), &[publish("bar")], Busy, denied, "publishes a stream already");
     refused(Line::publishing(), &[message(9, 1, 0, vec![0x12, 0, 0, 0, 0, 0])], Codec, denied, "H.264");
     refused(Line::publishing(), &[message(8, 1, 0, vec![0x2F, 1, 1])], Codec, denied, "AAC");
     refused(Line::publishing(), &[message(9, 1, 0, vec![0x17])], Malformed, denied, "malformed");

@@ -293,8 +293,7 @@ fn found(look: &Look<'_>, out: &mut Out) {
 
 fn vexu(look: &Look<'_>, out: &mut Out) {
     for (rendition, init) in inits(look) {
-        let required = required_layout(look, rendition).is_some();
-        if init.has_sv3d || init.has_vexu || required {
+        if init.has_vexu || says_sphere(look, rendition) || required_layout(look, rendition).is_some() {
             out.check(
                 init.has_vexu,
                 || Place::of(rendition.url, "EXT-X-MAP"),
@@ -309,17 +308,27 @@ fn layout(look: &Look<'_>, out: &mut Out) {
     let Some(listing) = &look.multivariant else { return out.skip("no multivariant playlist") };
     for variant in &listing.playlist.variants {
         let Some(rendition) = look.rendition_at(&variant.uri).filter(|r| r.role == Role::Video) else { continue };
-        let Some(init) = look.init_of(rendition).filter(|init| init.has_vexu || init.has_sv3d) else { continue };
+        let Some(init) = look.init_of(rendition) else { continue };
+        if !init.has_vexu && !says_sphere(look, rendition) {
+            continue;
+        }
         out.check(
             variant.attributes.get("REQ-VIDEO-LAYOUT").is_some(),
             || Place::line(&listing.fetch.url, variant.line, "REQ-VIDEO-LAYOUT"),
-            || {
-                let codec = &init.codec_string;
-                format!("the {codec} video is projected or stereo: say how, e.g. REQ-VIDEO-LAYOUT=\"CH-MONO/PROJ-EQUI\"")
-            },
+            || "its video is projected or stereo: say how, e.g. REQ-VIDEO-LAYOUT=\"CH-MONO/PROJ-EQUI\"".to_owned(),
         );
     }
     out.skip("no projected or stereo video was seen");
+}
+
+/// Whether the init segment says `equi` by Google's boxes. Projections that Apple has no word for (cubes, pairs of
+/// fisheyes) are none of the authoring rules' business.
+fn says_sphere(look: &Look<'_>, rendition: &Rendition<'_>) -> bool {
+    let sv3d = look.init_of(rendition).is_some_and(|init| init.has_sv3d);
+    let segment = rendition.latest().media.segments.last();
+    let fetches = segment.map_or(&[][..], |segment| look.init_fetches(rendition, segment));
+    let body = fetches.iter().find_map(|fetch| fetch.success()).map(|answer| &answer.body);
+    sv3d && body.is_some_and(|body| body.windows(4).any(|word| word == b"equi"))
 }
 
 fn required_layout<'l>(look: &'l Look<'_>, rendition: &Rendition<'_>) -> Option<&'l str> {

@@ -1,0 +1,246 @@
+//! The command line, as a newcomer reads it in `--help`.
+//!
+//! Knows words and types only. What a tier's keys are is `service::config`'s affair.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Commands that a binary may have been built without, and the Cargo feature that brings each.
+const OPTIONAL: [(&str, &str, bool); 5] = [
+    ("origin", "origin", cfg!(feature = "origin")),
+    ("transcoder", "transcoder", cfg!(feature = "transcoder")),
+    ("all", "origin,transcoder", cfg!(all(feature = "origin", feature = "transcoder"))),
+    ("testsource", "tools", cfg!(feature = "tools")),
+    ("lint", "tools", cfg!(feature = "tools")),
+];
+
+const ABOUT: &str = "Live 360° video: point OBS at it, open a browser";
+
+const LONG_ABOUT: &str = "\
+Live 360° video: point OBS at it, open a browser.
+
+An encoder publishes by RTMP to an origin, which cuts the stream into HLS at several sizes. Edges cache and hand it to
+viewers and CDNs, and serve the page that plays it on a sphere. On one machine, `live360 all` is all of it.";
+
+const EXAMPLES: &str = "\
+Examples:
+  live360 all                                     everything on this machine; then open http://127.0.0.1:8088/
+  live360 testsource rtmp://127.0.0.1/live/test   a test picture, in another terminal
+  live360 lint http://127.0.0.1:8088/hls/test.m3u8
+  live360 edge --set 'edge.origins=[\"http://10.0.0.1:8080\"]'
+
+Exit codes: 0 done, 1 failed, 64 wrong command line or configuration.";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "live360", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// What to log: error, warn, info, debug or trace, also per module (info,origin=debug). Logs go to stderr
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything in one process: origin, edge and transcoder. Start here
+    #[cfg(all(feature = "origin", feature = "transcoder"))]
+    All(Serve),
+    /// Takes streams from encoders by RTMP and makes HLS of them, for edges to pull
+    #[cfg(feature = "origin")]
+    Origin(Serve),
+    /// Pulls from origins, caches, and serves viewers, CDNs and the watch page
+    Edge(Serve),
+    /// Makes better ladders of recordings (jobs come with a later version)
+    #[cfg(feature = "transcoder")]
+    Transcoder(Serve),
+    /// Publishes a test picture: a sphere of colour bars with a running timecode, and a tone
+    #[cfg(feature = "tools")]
+    Testsource(Testsource),
+    /// Checks a stream against the rules of HLS: exit 0 clean, 1 rules broken, 2 could not look
+    #[cfg(feature = "tools")]
+    Lint(Lint),
+    /// Encodes a stream's smaller rungs; started by origins, speaks on stdin and stdout.
+    #[cfg(any(feature = "origin", feature = "transcoder"))]
+    #[command(hide = true)]
+    LadderChild,
+}
+
+/// Options of the commands that serve.
+#[derive(Debug, Args)]
+#[command(after_help = SERVE_HELP)]
+pub(crate) struct Serve {
+    /// A TOML file; deploy/live360.toml documents every key with its default
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// One key, as hls.part_ms=250; wins over file and environment. May be given many times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+const SERVE_HELP: &str = "\
+Configuration comes from defaults, then the file, then the environment (LIVE360_ and the key with __ for each dot, as
+LIVE360_HLS__PART_MS=250), then --set. A VALUE is read as TOML, else as text. Unknown keys are errors.
+
+When everything listens, stdout gets one line, READY and a JSON object with the addresses. SIGTERM or Ctrl-C lets
+viewers finish and ends the process; a second one ends it at once.";
+
+/// Options of `testsource`.
+#[cfg(feature = "tools")]
+#[derive(Debug, Args)]
+pub(crate) struct Testsource {
+    /// Where to publish, with the stream's name at the end: rtmp://127.0.0.1/live/test
+    #[arg(value_name = "RTMP_URL")]
+    pub(crate) url: String,
+    /// Width and height in pixels, even; twice as wide as high for a whole sphere
+    #[arg(long, default_value = "1920x960", value_name = "WxH", value_parser = size)]
+    pub(crate) size: (u32, u32),
+    /// Frames a second: 25, 29.97 or 30000/1001
+    #[arg(long, default_value = "30", value_name = "RATE", value_parser = rate)]
+    pub(crate) fps: (u32, u32),
+    /// Seconds from one key frame to the next
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) keyint: f64,
+    /// Video bits a second: 6000k, 6M or 6000000
+    #[arg(long, default_value = "6000k", value_name = "RATE", value_parser = bitrate)]
+    pub(crate) bitrate: u32,
+    /// Publish no tone
+    #[arg(long)]
+    pub(crate) no_audio: bool,
+    /// Stop after this many seconds; without it only Ctrl-C does
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<f64>,
+}
+
+/// Options of `lint`.
+#[cfg(feature = "tools")]
+#[derive(Debug, Args)]
+pub(crate) struct Lint {
+    /// A playlist: http://127.0.0.1:8088/hls/test.m3u8
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// How long to watch a live stream; without it three target durations, at most 30 seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) watch: Option<f64>,
+    /// Count a broken SHOULD as a broken rule too
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// A SHOULD that is broken on purpose, and why. May be given many times
+    #[arg(long, value_name = "RULE=REASON", value_parser = accept)]
+    pub(crate) accept: Vec<(String, String)>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A PEM file of certificates to trust beside the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Take any certificate
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+/// Words for a command that this binary was built without.
+pub(crate) fn not_built(error: &clap::Error) -> Option<String> {
+    let asked = error.get(clap::error::ContextKind::InvalidSubcommand)?.to_string();
+    let (name, features, _) = OPTIONAL.iter().find(|(name, _, built)| *name == asked && !built)?;
+    Some(format!(
+        "this binary was built without `{name}`: use one built with `cargo build --features {features}`, or the commands \
+         that `live360 --help` lists"
+    ))
+}
+
+#[cfg(feature = "tools")]
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|n| (64..=8192).contains(n) && n % 2 == 0);
+    text.split_once('x')
+        .and_then(|(width, height)| Some((number(width)?, number(height)?)))
+        .ok_or_else(|| "allowed is WIDTHxHEIGHT, both even and from 64 to 8192, as 1920x960".to_owned())
+}
+
+#[cfg(feature = "tools")]
+fn rate(text: &str) -> Result<(u32, u32), String> {
+    let fraction = || {
+        let (frames, seconds) = text.split_once('/')?;
+        Some((frames.parse().ok()?, seconds.parse().ok()?))
+    };
+    let decimal = || {
+        let rate: f64 = text.parse().ok()?;
+        // What people write as 29.97 or 59.94 is a whole number less a thousandth of it.
+        let whole = rate.ceil();
+        let drop = (rate - whole * 1000.0 / 1001.0).abs() < 0.005;
+        let thousandths = rate * 1000.0;
+        let exact = thousandths.fract().abs() < 1e-6 && rate > 0.0;
+        if drop { Some((whole as u32 * 1000, 1001)) } else { exact.then_some((thousandths as u32, 1000)) }
+    };
+    fraction()
+        .or_else(decimal)
+        .map(|(frames, seconds): (u32, u32)| if frames % 1000 == 0 && seconds == 1000 { (frames / 1000, 1) } else { (frames, seconds) })
+        .filter(|(frames, seconds)| *seconds > 0 && (1..=240).contains(&(frames / seconds)))
+        .ok_or_else(|| "allowed is a rate from 1 to 240, as 25, 29.97 or 30000/1001".to_owned())
+}
+
+#[cfg(feature = "tools")]
+fn bitrate(text: &str) -> Result<u32, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (text.get(..at), 1000),
+        Some((at, 'm' | 'M')) => (text.get(..at), 1_000_000),
+        _ => (Some(text), 1),
+    };
+    digits
+        .and_then(|digits| digits.parse::<u32>().ok()?.checked_mul(unit))
+        .filter(|bits| (50_000..=200_000_000).contains(bits))
+        .ok_or_else(|| "allowed is 50k to 200M, as 6000k or 6M".to_owned())
+}
+
+#[cfg(feature = "tools")]
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|s| (0.1..=1e7).contains(s));
+    seconds.ok_or_else(|| "allowed is a number of seconds from 0.1".to_owned())
+}
+
+#[cfg(feature = "tools")]
+fn accept(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').map(|(rule, reason)| (rule.trim(), reason.trim()));
+    let pair = pair.filter(|(rule, reason)| !rule.is_empty() && !reason.is_empty());
+    let owned = pair.map(|(rule, reason)| (rule.to_owned(), reason.to_owned()));
+    owned.ok_or_else(|| "allowed is RULE=REASON".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[cfg(feature = "tools")]
+    #[test]
+    fn rates_are_read_as_people_write_them() {
+        for (text, expected) in
+            [("30", (30, 1)), ("29.97", (30000, 1001)), ("59.94", (60000, 1001)), ("23.976", (24000, 1001)), ("12.5", (12500, 1000)), ("30000/1001", (30000, 1001))]
+        {
+            assert_eq!(rate(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "0", "-1", "abc", "1000", "1/0", "30/", "NaN", "inf"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[cfg(feature = "tools")]
+    #[test]
+    fn sizes_and_bit_rates_are_checked() {
+        assert_eq!((size("1920x960"), bitrate("6M"), bitrate("500k")), (Ok((1920, 960)), Ok(6_000_000), Ok(500_000)));
+        for bad in ["", "1920", "1921x960", "1920x", "0x0", "99999x2"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "k", "1k", "999999M", "6é"] {
+            assert!(bitrate(bad).is_err(), "{bad}");
+        }
+    }
+}

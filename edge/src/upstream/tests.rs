@@ -1,0 +1,186 @@
+//! What an origin can do wrong, one connection at a time.
+
+use super::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const MINUTE: Wait = Wait { head: Duration::from_secs(60), held: false };
+const MOMENT: Wait = Wait { head: Duration::from_millis(20), held: false };
+
+fn key() -> Key {
+    Key::read("/hls/foo/source/7.m4s", None).unwrap()
+}
+
+/// Reads one request's head.
+async fn request(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    (listener, address)
+}
+
+/// An origin that answers every connection's first request with `text` and then holds its peace, or hangs up.
+async fn origin(text: &'static str, hang_up: bool) -> String {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            request(&mut stream).await;
+            stream.write_all(text.as_bytes()).await.unwrap();
+            if !hang_up {
+                kept.push(stream);
+            }
+        }
+    });
+    address
+}
+
+/// An address where nobody listens.
+async fn nobody() -> String {
+    listen().await.1
+}
+
+async fn ask(origins: &[String], wait: Wait) -> Result<Bytes, Failure> {
+    let mut upstream = Upstream::new(origins).unwrap();
+    upstream.stall = Duration::from_millis(20);
+    upstream.get(&key(), wait).await?.feed.collect(1000).await
+}
+
+#[test]
+fn origins_are_plain_http_addresses() {
+    for good in ["http://127.0.0.1:8080", "http://origin.internal:80/", "http://[::1]:1", "http://a"] {
+        assert!(Origin::parse(good).is_ok(), "{good}");
+    }
+    for bad in ["", "127.0.0.1:8080", "https://a", "http://a/b", "http://a?x", "http://u:p@a", "ftp://a", "http://"] {
+        assert!(Origin::parse(bad).is_err(), "{bad}");
+    }
+    assert_eq!(Upstream::new(&[]).unwrap_err(), BadOrigin::None);
+}
+
+#[test]
+fn only_strong_etags_are_kept() {
+    for (text, kept) in [("\"a\"", true), ("\"\"", true), ("W/\"a\"", false), ("a", false), ("\"a\"b\"", false)] {
+        assert_eq!(strong(&HeaderValue::from_static(text)), kept, "{text}");
+    }
+}
+
+#[track_caller]
+fn check(result: &Result<Bytes, Failure>, label: &str) {
+    assert_eq!(result.as_ref().map_or_else(Failure::label, |_| "whole"), label, "{result:?}");
+}
+
+#[tokio::test]
+async fn every_way_to_fail_has_its_name() {
+    for (text, hang_up, label) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab", false, "whole"),
+        ("HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno", false, "whole"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", false, "whole"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab", true, "broken"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n", true, "broken"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab", false, "stalled"),
+        ("HTTP/1.1 200 OK\r\n\r\nab", true, "nonsense"),
+        ("HTTP/1.1 206 Partial Content\r\ncontent-length: 2\r\n\r\nab", false, "nonsense"),
+        ("HTTP/1.1 302 Found\r\nlocation: http://elsewhere/\r\ncontent-length: 0\r\n\r\n", false, "nonsense"),
+        ("HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 2\r\n\r\nab", false, "nonsense"),
+        ("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n", false, "origin_error"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n", false, "stalled"),
+        ("garbage\r\n\r\n", true, "broken"),
+        ("", true, "broken"),
+    ] {
+        let result = ask(&[origin(text, hang_up).await], MINUTE).await;
+        check(&result, label);
+    }
+    check(&ask(&[nobody().await], MINUTE).await, "unreachable");
+    check(&ask(&[origin("", false).await], MOMENT).await, "silent");
+}
+
+#[tokio::test]
+async fn the_next_origin_is_asked_when_one_fails() {
+    let good = origin("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab", false).await;
+    for bad in [
+        nobody().await,
+        origin("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n", false).await,
+        origin("garbage\r\n\r\n", true).await,
+    ] {
+        check(&ask(&[bad, good.clone()], MINUTE).await, "whole");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_the_origin_gave_up_is_not_begun_again_elsewhere() {
+    let busy = origin("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n", false).await;
+    let good = origin("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab", false).await;
+    let held = Wait { held: true, ..MINUTE };
+    assert_eq!(ask(&[busy, good], held).await, Err(Failure::Origin(StatusCode::SERVICE_UNAVAILABLE)));
+}
+
+#[tokio::test]
+async fn who_could_not_be_reached_is_asked_last() {
+    let good = origin("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab", false).await;
+    let upstream = Upstream::new(&[nobody().await, good]).unwrap();
+    upstream.get(&key(), MINUTE).await.unwrap();
+    let down: Vec<bool> = upstream.stat().into_iter().map(|(_, down)| down).collect();
+    assert_eq!(down, [true, false]);
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_origin_just_closed_costs_nobody_an_answer() {
+    let (listener, address) = listen().await;
+    let upstream = Upstream::new(&[address]).unwrap();
+    let script = async {
+        // Answers once, takes the next request and hangs up on it, then answers on a new connection.
+        for requests in [2, 1] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            request(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab").await.unwrap();
+            if requests > 1 {
+                request(&mut stream).await;
+            }
+        }
+    };
+    let viewer = async {
+        for _ in 0..2 {
+            let answer = upstream.get(&key(), MINUTE).await.unwrap();
+            assert_eq!(answer.feed.collect(1000).await.unwrap(), "ab");
+        }
+    };
+    tokio::join!(script, viewer);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_said_so() {
+    let (listener, address) = listen().await;
+    let upstream = Upstream::new(&[address]).unwrap();
+    let slots = Arc::clone(&upstream.origins[0].quick);
+    let _all = slots.acquire_many(QUICK_REQUESTS_MAX as u32).await.unwrap();
+    assert_eq!(upstream.get(&key(), MOMENT).await.unwrap_err(), Failure::Busy);
+    drop(listener);
+}
+
+#[tokio::test]
+async fn what_goes_upstream_is_ours_alone() {
+    let (listener, address) = listen().await;
+    let upstream = Upstream::new(std::slice::from_ref(&address)).unwrap();
+    let script = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = request(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        head
+    };
+    let (head, answer) = tokio::join!(script, upstream.get(&key(), MINUTE));
+    answer.unwrap();
+    let mut lines: Vec<&str> = head.trim_end().split("\r\n").collect();
+    assert_eq!(lines.remove(0), "GET /hls/foo/source/7.m4s HTTP/1.1");
+    lines.sort_unstable();
+    let host = format!("host: {}", address.trim_start_matches("http://"));
+    let agent = concat!("user-agent: live360-edge/", env!("CARGO_PKG_VERSION"));
+    assert_eq!(lines, ["accept-encoding: identity", host.as_str(), agent]);
+}

@@ -1,0 +1,242 @@
+//! An origin that follows a script, an edge before it, and viewers.
+
+use bytes::{Bytes, BytesMut};
+use edge::Edge;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use service::config::Config;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Opens once, for everybody.
+pub(crate) type Gate = CancellationToken;
+
+/// One step of an origin's answer.
+#[derive(Clone)]
+pub(crate) enum Do {
+    Send(Bytes),
+    /// Waits until the test opens the gate.
+    Wait(Gate),
+    /// Hangs up.
+    Cut,
+}
+
+/// What an origin answers to a path and query.
+type Script = dyn Fn(&str) -> Vec<Do> + Send + Sync;
+
+/// An origin. Dropped, it is gone: connections and all.
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+    count: watch::Receiver<usize>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Origin {
+    pub(crate) async fn start(script: impl Fn(&str) -> Vec<Do> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let (sender, count) = watch::channel(0);
+        let (script, log): (Arc<Script>, _) = (Arc::new(script), Arc::clone(&heads));
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (script, log, sender) = (Arc::clone(&script), Arc::clone(&log), sender.clone());
+                connections.spawn(async move {
+                    connection(stream, &*script, |head| {
+                        let mut log = log.lock().unwrap();
+                        log.push(head);
+                        sender.send_replace(log.len());
+                    })
+                    .await
+                });
+            }
+        });
+        Self { address, heads, count, _task: AbortOnDropHandle::new(task) }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Heads of all requests so far.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+
+    /// Paths and queries of all requests so far.
+    pub(crate) fn targets(&self) -> Vec<String> {
+        self.heads().iter().map(|head| head.split(' ').nth(1).unwrap().to_owned()).collect()
+    }
+
+    /// Waits until that many requests have come.
+    pub(crate) async fn asked(&self, times: usize) {
+        self.count.clone().wait_for(|count| *count >= times).await.unwrap();
+    }
+}
+
+async fn connection(mut stream: TcpStream, script: &Script, log: impl Fn(String)) {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        let head = String::from_utf8(head).unwrap();
+        let target = head.split(' ').nth(1).unwrap().to_owned();
+        log(head);
+        for step in script(&target) {
+            match step {
+                Do::Send(bytes) => {
+                    if stream.write_all(&bytes).await.is_err() {
+                        return;
+                    }
+                }
+                Do::Wait(gate) => gate.cancelled().await,
+                Do::Cut => return,
+            }
+        }
+    }
+}
+
+/// A head that announces `length` bytes.
+pub(crate) fn head(status: u16, kind: &str, etag: &str, length: usize) -> Do {
+    let etag = if etag.is_empty() { String::new() } else { format!("etag: \"{etag}\"\r\n") };
+    let text = format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\n{etag}content-length: {length}\r\n\r\n");
+    Do::Send(text.into())
+}
+
+pub(crate) fn send(bytes: impl Into<Bytes>) -> Do {
+    Do::Send(bytes.into())
+}
+
+/// A whole answer.
+pub(crate) fn whole(kind: &str, etag: &str, body: impl Into<Bytes>) -> Vec<Do> {
+    let body = body.into();
+    vec![head(200, kind, etag, body.len()), send(body)]
+}
+
+pub(crate) fn status(status: u16, words: &'static str) -> Vec<Do> {
+    vec![head(status, "text/plain", "", words.len()), send(words)]
+}
+
+/// Bytes that differ from place to place.
+pub(crate) fn media(length: usize) -> Bytes {
+    (0..length).map(|i| (i % 251) as u8).collect()
+}
+
+/// An edge that runs. Dropped, it is gone.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) task: AbortOnDropHandle<()>,
+    stat: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+}
+
+impl Running {
+    pub(crate) async fn start(origins: &[&Origin]) -> Self {
+        Self::with(origins.iter().map(|origin| origin.url()).collect(), 1 << 30).await
+    }
+
+    pub(crate) async fn with(origins: Vec<String>, cache_bytes: u64) -> Self {
+        let mut config = Config::default();
+        config.edge.http = "127.0.0.1:0".parse().unwrap();
+        config.edge.cache_bytes = cache_bytes;
+        let shutdown = CancellationToken::new();
+        let edge = Edge::bind(&config, origins, shutdown.clone()).await.unwrap();
+        let (address, stat) = (edge.addr(), Box::new(edge.stat()));
+        let task = AbortOnDropHandle::new(tokio::spawn(edge.run()));
+        Self { address, shutdown, task, stat }
+    }
+
+    pub(crate) fn stat(&self, pointer: &str) -> u64 {
+        let stat = (self.stat)();
+        stat.pointer(pointer).and_then(serde_json::Value::as_u64).unwrap_or_else(|| panic!("{pointer} in {stat}"))
+    }
+
+    /// A GET.
+    pub(crate) async fn get(&self, target: &str) -> Got {
+        self.ask(Method::GET, target, &[]).await
+    }
+
+    pub(crate) async fn ask(&self, method: Method, target: &str, headers: &[(&str, &str)]) -> Got {
+        Got::read(self.open(method, target, headers).await).await
+    }
+
+    /// That many GETs at a time.
+    pub(crate) async fn crowd(&self, viewers: usize, target: &str) -> Vec<Got> {
+        let all = (0..viewers).map(|_| self.get(target)).collect::<FuturesUnordered<_>>();
+        all.collect().await
+    }
+
+    /// Only the head; the body is still to be read. A connection of its own.
+    pub(crate) async fn open(&self, method: Method, target: &str, headers: &[(&str, &str)]) -> Response<Incoming> {
+        let client: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let mut request = Request::builder().method(method).uri(format!("http://{}{target}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        client.request(request.body(Empty::new()).unwrap()).await.unwrap()
+    }
+
+    /// Sends these bytes and gives everything that comes back, until the edge hangs up.
+    pub(crate) async fn raw(&self, text: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Got {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// What came of the body.
+    pub(crate) body: Bytes,
+    /// Whether its end was a clean one.
+    pub(crate) clean: bool,
+}
+
+impl Got {
+    pub(crate) async fn read(response: Response<Incoming>) -> Self {
+        let (parts, mut incoming) = response.into_parts();
+        let (mut body, mut clean) = (BytesMut::new(), true);
+        while let Some(frame) = incoming.frame().await {
+            match frame {
+                Ok(frame) => body.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
+                Err(_) => {
+                    clean = false;
+                    break;
+                }
+            }
+        }
+        Self { status: parts.status, headers: parts.headers, body: body.freeze(), clean }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}

@@ -1,0 +1,134 @@
+// One stream being played: the playback, what the viewer did with it, and how far behind it is. Knows no buttons and no sphere.
+
+import { atLiveEdge, type Latency, readLatency, shouldJump } from "./latency";
+import type { Playback, PlaybackEvents } from "./playback";
+import { play } from "./source";
+
+/** Less than this is no time line worth showing, s. */
+const SEEK_LEAST_S = 20;
+
+export class Player {
+  readonly playback: Playback;
+  /** The browser would not start without a tap. */
+  blocked = false;
+  /** A broadcast was seen live, not only a recording. */
+  wasLive = false;
+  /** The server's clock less ours, ms; null when not known. */
+  clockOffset: number | null = null;
+  /** Paused or went back on purpose: then nobody is moved to the live edge unasked. */
+  #chosen = false;
+  #buffering = true;
+
+  constructor(
+    readonly video: HTMLVideoElement,
+    url: string,
+    events: PlaybackEvents & { changed(): void },
+  ) {
+    for (const name of ["playing", "seeked", "canplay"] as const) {
+      video.addEventListener(name, () =>
+        this.#setBuffering(video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA, events),
+      );
+    }
+    for (const name of ["waiting", "stalled", "emptied"] as const) {
+      video.addEventListener(name, () =>
+        this.#setBuffering(video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA, events),
+      );
+    }
+    for (const name of ["play", "pause", "ended", "volumechange", "durationchange"] as const) {
+      video.addEventListener(name, () => events.changed());
+    }
+    this.playback = play(video, url, {
+      state: state => {
+        // Only now is there something to start with; before, a refusal to play would mean nothing.
+        if (state === "ready" || state === "complete") this.#start(events);
+        events.state(state);
+      },
+      levels: () => events.levels(),
+    });
+  }
+
+  /** The picture stands though it should move. */
+  get buffering(): boolean {
+    return this.#buffering && !this.video.paused && !this.video.ended;
+  }
+
+  get atEdge(): boolean {
+    return !this.video.paused && atLiveEdge(this.playback.edge(), this.playback.target());
+  }
+
+  latency(now = Date.now()): Latency | null {
+    if (!this.playback.live) return null;
+    const edge = this.playback.edge();
+    return readLatency({ shownAt: this.playback.shownAt(), now, clockOffset: this.clockOffset, edge });
+  }
+
+  playPause(): void {
+    if (!this.video.paused) {
+      this.#chosen = true;
+      this.video.pause();
+      return;
+    }
+    this.blocked = false;
+    void this.video.play().catch(() => undefined);
+  }
+
+  /** To the newest there is; loads anew when the broadcast had ended and has begun again. */
+  goLive(): void {
+    this.#chosen = false;
+    const at = this.playback.livePosition();
+    if (at === null) this.playback.reload();
+    else this.video.currentTime = at;
+    void this.video.play().catch(() => undefined);
+  }
+
+  seek(seconds: number): void {
+    const live = this.playback.livePosition();
+    this.#chosen = live === null || seconds < live - 3;
+    this.video.currentTime = live === null ? seconds : Math.min(seconds, live);
+  }
+
+  /** What can be sought; null while that is next to nothing. */
+  seekable(): { start: number; end: number; at: number } | null {
+    const { seekable, currentTime, duration } = this.video;
+    if (seekable.length === 0) return null;
+    const start = seekable.start(0);
+    const last = seekable.end(seekable.length - 1);
+    const end = this.playback.livePosition() ?? (Number.isFinite(duration) ? duration : last);
+    const least = this.playback.live ? SEEK_LEAST_S : 0;
+    return end - start > least ? { start, end, at: Math.max(start, Math.min(end, currentTime)) } : null;
+  }
+
+  /** Once a second or so: back to the live edge when stalls have left the viewer far behind. */
+  tick(): void {
+    if (this.playback.live) this.wasLive = true;
+    if (this.atEdge) this.#chosen = false;
+    const far = shouldJump({
+      live: this.playback.live,
+      paused: this.video.paused,
+      chosen: this.#chosen,
+      edge: this.playback.edge(),
+      target: this.playback.target(),
+    });
+    const at = this.playback.livePosition();
+    if (far && at !== null && at > this.video.currentTime) this.video.currentTime = at;
+  }
+
+  #start(events: { changed(): void }): void {
+    if (!this.video.paused || this.#chosen || this.video.ended) return;
+    this.video.play().then(
+      () => {
+        this.blocked = false;
+      },
+      (error: unknown) => {
+        // AbortError only says that a new load came between.
+        this.blocked = error instanceof DOMException && error.name === "NotAllowedError";
+        events.changed();
+      },
+    );
+  }
+
+  #setBuffering(buffering: boolean, events: { changed(): void }): void {
+    this.#buffering = buffering;
+    events.changed();
+  }
+}
