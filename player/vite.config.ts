@@ -1,6 +1,7 @@
 // How the page is built: absolute /assets/ addresses with flat hashed names, because the server serves dist/ from its root
 // with a year of caching for everything below /assets/. Knows nothing of what the page does.
 
+import { env } from "node:process";
 import { defineConfig, type Plugin } from "vite";
 
 /// The page loads code and style from its own server only. In a <meta> so that it holds behind any proxy; not while
@@ -51,7 +52,7 @@ export default defineConfig({
   },
   server: {
     proxy: Object.fromEntries(
-      ["/api", "/hls", "/vod"].map(path => [path, process.env["LIVE360_SERVER"] ?? "http://127.0.0.1:8088"]),
+      ["/api", "/hls", "/vod"].map(path => [path, env["LIVE360_SERVER"] ?? "http://127.0.0.1:8088"]),
     ),
   },
 });

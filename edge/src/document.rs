@@ -162,7 +162,8 @@ impl Documents {
         self.shared.lock().retain(|key, desk| {
             desk.drop_ended();
             let keep = if key.waits_for().is_some() { KEEP_WAITS } else { KEEP };
-            desk.running.is_some() || desk.last.as_ref().is_some_and(|(_, at)| now.saturating_duration_since(*at) < keep)
+            desk.running.is_some()
+                || desk.last.as_ref().is_some_and(|(_, at)| now.saturating_duration_since(*at) < keep)
         });
     }
 

@@ -5,9 +5,9 @@
 use crate::cache::{Cache, Fetching, Ticket, Verdict};
 use crate::failure::Failure;
 use crate::flight::Writer;
+use crate::key::Key;
 use crate::policy::Rules;
 use crate::upstream::{Upstream, Wait};
-use crate::key::Key;
 use http::StatusCode;
 use metrics::counter;
 use std::sync::Arc;

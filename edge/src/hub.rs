@@ -84,9 +84,7 @@ impl Hub {
         let facts = room_of(route).and_then(|room| self.newest_facts(&room));
         let listed = match (route, facts) {
             (Route::Hls(_, _, File::Segment(msn)), Some(facts)) => *msn < facts.tip.open,
-            (Route::Hls(_, _, File::Part(msn, part)), Some(facts)) => {
-                (*msn, *part) < (facts.tip.open, facts.tip.parts)
-            }
+            (Route::Hls(_, _, File::Part(msn, part)), Some(facts)) => (*msn, *part) < (facts.tip.open, facts.tip.parts),
             (Route::Hls(_, _, File::Segment(_) | File::Part(..)), None) => false,
             _ => true,
         };
@@ -112,9 +110,10 @@ impl Hub {
     /// Decides with this playlist at hand; one that just came is the newest there is, however old.
     fn decide(&self, asked: Option<(u64, Option<u32>)>, seen: Option<&Document>, just_came: bool) -> Step {
         let facts = seen.and_then(|document| document.facts);
-        let seen = facts.as_ref().zip(seen).map(|(facts, document)| {
-            (facts, if just_came { Duration::ZERO } else { document.kept(Instant::now()) })
-        });
+        let seen = facts
+            .as_ref()
+            .zip(seen)
+            .map(|(facts, document)| (facts, if just_came { Duration::ZERO } else { document.kept(Instant::now()) }));
         playlist::decide(asked, seen, self.freshness(facts.as_ref()))
     }
 
@@ -147,7 +146,8 @@ impl Hub {
         seen: Option<Arc<Document>>,
     ) -> Result<(Arc<Document>, How), Failure> {
         let facts = seen.as_ref().and_then(|document| document.facts);
-        let rules = Rules { fresh: self.policy.fresh_reload(), stale: Duration::ZERO, ..self.policy.rules(Class::Playlist) };
+        let rules =
+            Rules { fresh: self.policy.fresh_reload(), stale: Duration::ZERO, ..self.policy.rules(Class::Playlist) };
         match self.documents.get(key, &rules, self.held_wait(facts.as_ref())).await {
             Ok((document, how)) => Ok((self.offer(room, key.skip(), document), how)),
             Err(Failure::Leaving) => {

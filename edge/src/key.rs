@@ -233,8 +233,14 @@ mod tests {
     fn bad_directives_are_refused_in_words() {
         for (query, words) in [
             ("_HLS_msn=", "_HLS_msn=\"\" is not allowed: _HLS_msn is a whole number from 0 to 18446744073709551614"),
-            ("_HLS_msn=+1", "_HLS_msn=\"+1\" is not allowed: _HLS_msn is a whole number from 0 to 18446744073709551614"),
-            ("_HLS_msn=1&_HLS_part=1000", "_HLS_part=\"1000\" is not allowed: _HLS_part is a whole number from 0 to 999"),
+            (
+                "_HLS_msn=+1",
+                "_HLS_msn=\"+1\" is not allowed: _HLS_msn is a whole number from 0 to 18446744073709551614",
+            ),
+            (
+                "_HLS_msn=1&_HLS_part=1000",
+                "_HLS_part=\"1000\" is not allowed: _HLS_part is a whole number from 0 to 999",
+            ),
             ("_HLS_msn=1&_HLS_part=-1", "_HLS_part=\"-1\" is not allowed: _HLS_part is a whole number from 0 to 999"),
             ("_HLS_msn=1&_HLS_msn=1", "_HLS_msn is there twice"),
             ("_HLS_part=1", "_HLS_part needs _HLS_msn beside it"),

@@ -77,7 +77,8 @@ pub struct Edge {
 #[derive(Debug, Clone)]
 struct State {
     front: Front,
-    ledger: Arc<Ledger>,
+    /// Of media and of texts.
+    ledgers: [Arc<Ledger>; 2],
     upstream: Arc<Upstream>,
 }
 
@@ -95,26 +96,23 @@ impl Edge {
         let millis = |ms: u32| Duration::from_millis(ms.into());
         let window = Duration::from_secs(config.hls.window_s.into());
         let policy = Arc::new(Policy::new(millis(config.hls.segment_ms), millis(config.hls.part_ms), window));
-        // A tenth above the budget, for what slow viewers still read of what was thrown out.
+        // A tenth above the budget: half of it for what slow viewers still read of what was thrown out, half for texts,
+        // so that media can't starve playlists.
         let budget = config.edge.cache_bytes;
-        let ledger = Ledger::new(budget.saturating_add(budget / 10));
-        let cache = Arc::new(Cache::new(budget, Arc::clone(&ledger)));
+        let media = Ledger::new(budget.saturating_add(budget / 20));
+        let texts = Ledger::new(budget / 20);
+        let cache = Arc::new(Cache::new(budget, Arc::clone(&media)));
         let fetcher = Fetcher {
             upstream: Arc::clone(&upstream),
             cache: Arc::clone(&cache),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        let documents = Documents::new(
-            Arc::clone(&upstream),
-            Arc::clone(&ledger),
-            tasks.clone(),
-            stop.clone(),
-            shutdown.clone(),
-        );
+        let documents =
+            Documents::new(Arc::clone(&upstream), Arc::clone(&texts), tasks.clone(), stop.clone(), shutdown.clone());
         let hub = Hub::new(documents.clone(), Arc::clone(&policy));
         let front = Front { parts: Arc::new(FrontParts { policy, cache, fetcher, documents, hub }) };
-        Ok(Self { listener, address, state: State { front, ledger, upstream }, tasks, stop, shutdown })
+        Ok(Self { listener, address, state: State { front, ledgers: [media, texts], upstream }, tasks, stop, shutdown })
     }
 
     /// Where it listens.
@@ -154,7 +152,7 @@ async fn keep_house(state: State, stop: CancellationToken) {
         parts.documents.sweep(now);
         parts.hub.sweep(now);
         let stat = parts.cache.stat();
-        gauge!("live360_edge_memory_bytes").set(state.ledger.used() as f64);
+        gauge!("live360_edge_memory_bytes").set(state.memory().0 as f64);
         gauge!("live360_edge_cache_bytes").set(stat.bytes as f64);
         gauge!("live360_edge_cache_entries").set(stat.entries as f64);
         gauge!("live360_edge_flights_running").set(stat.running as f64);
@@ -163,6 +161,12 @@ async fn keep_house(state: State, stop: CancellationToken) {
 }
 
 impl State {
+    /// Bytes kept, and the most there may be.
+    fn memory(&self) -> (u64, u64) {
+        let [media, texts] = &self.ledgers;
+        (media.used().saturating_add(texts.used()), media.limit().saturating_add(texts.limit()))
+    }
+
     fn stat(&self) -> serde_json::Value {
         let parts = &self.front.parts;
         let origin = |(address, down)| serde_json::json!({ "address": address, "asked_last": down });
@@ -170,9 +174,10 @@ impl State {
             let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
             serde_json::json!({ "name": name, "rendition": rendition, "msn": msn, "parts": parts, "age_ms": age_ms })
         };
+        let (used, limit) = self.memory();
         serde_json::json!({
             "origins": self.upstream.stat().into_iter().map(origin).collect::<Vec<_>>(),
-            "memory": { "bytes": self.ledger.used(), "limit_bytes": self.ledger.limit() },
+            "memory": { "bytes": used, "limit_bytes": limit },
             "cache": parts.cache.stat(),
             "documents": parts.documents.count(),
             "renditions": parts.hub.stat(Instant::now()).into_iter().map(rendition).collect::<Vec<_>>(),

@@ -97,10 +97,7 @@ impl Class {
 
     /// Whether it is a small text that changes (a document), not a file that doesn't (a flight).
     pub(crate) fn is_document(self) -> bool {
-        matches!(
-            self,
-            Self::Streams | Self::Multivariant | Self::Playlist | Self::IFrames | Self::VodPlaylist
-        )
+        matches!(self, Self::Streams | Self::Multivariant | Self::Playlist | Self::IFrames | Self::VodPlaylist)
     }
 
     /// A name from a fixed set, for metrics.

@@ -90,7 +90,8 @@ impl FrontParts {
             Found::Hit(flight) => (flight, How::Hit),
             Found::Joined(flight) => (flight, How::Collapsed),
             Found::Started(flight, fetching) => {
-                let wait = if rules.held { self.hub.wait_for(&key.route) } else { Wait { head: QUICK_WAIT, held: false } };
+                let wait =
+                    if rules.held { self.hub.wait_for(&key.route) } else { Wait { head: QUICK_WAIT, held: false } };
                 self.fetcher.start(key.clone(), fetching, wait, rules.clone());
                 (flight, How::Miss)
             }

@@ -247,7 +247,8 @@ impl Origin {
 
     fn request(&self, target: &PathAndQuery) -> Option<Request<Empty<Bytes>>> {
         let authority = self.authority.clone();
-        let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(target.clone()).build().ok()?;
+        let uri =
+            Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(target.clone()).build().ok()?;
         Request::builder()
             .method(Method::GET)
             .uri(uri)

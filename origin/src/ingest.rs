@@ -72,6 +72,9 @@ pub enum Refusal {
     /// The server is going away.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// Its folder cannot be opened.
+    #[error("the server cannot write to its disk; whoever operates it finds the reason in its log")]
+    Disk,
     /// As many streams as the server takes.
     #[error("this server takes {0} streams at a time, and all are in use")]
     TooManyStreams(usize),

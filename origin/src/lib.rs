@@ -81,8 +81,6 @@ impl Origin {
     /// Binds both listeners and takes up the streams that an earlier process left. `program` is this binary: the ladder's
     /// children run it.
     pub async fn bind(config: &Config, program: PathBuf, shutdown: CancellationToken) -> Result<Self, Error> {
-        live::check_folder(&config.data_dir)
-            .map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
         let rtmp = listen("origin.rtmp", config.origin.rtmp).await?;
         let http = listen("origin.http", config.origin.http).await?;
         let addr = |key, listener: &TcpListener, asked| {
@@ -93,7 +91,7 @@ impl Origin {
             http: addr("origin.http", &http, config.origin.http)?,
         };
         let registry = Registry::new(config.clone(), program, shutdown.clone());
-        registry.restore();
+        registry.restore().map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
         Ok(Self { rtmp, http, addrs, registry, shutdown })
     }
 

@@ -21,15 +21,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(index) => format!("Some({})", entry("index.html", &index, false)?),
         Err(_) => "None".to_owned(),
     };
-    let mut table = format!("static BUILT: Option<File> = {page};\nstatic FILES: &[File] = &[\n");
+    let mut table = format!("static BUILT: Option<File> = {page};\n");
+    let mut entries = String::new();
+    let mut count = 0;
     for path in files(&dist.join("assets"))? {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or("a file name in dist/assets is not UTF-8")?;
         // Source maps are for developers; they would only make the binary larger.
         if !name.ends_with(".map") {
-            writeln!(table, "    {},", entry(name, &path, true)?)?;
+            writeln!(entries, "    {},", entry(name, &path, true)?)?;
+            count += 1;
         }
     }
-    table.push_str("];\n");
+    // An array, not a slice: the bytes count their readers, which a borrowed constant may not.
+    writeln!(table, "static FILES: [File; {count}] = [\n{entries}];")?;
     fs::write(PathBuf::from(std::env::var("OUT_DIR")?).join("files.rs"), table)?;
     Ok(())
 }

@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn files_are_found_by_name_and_tagged_by_content() {
         assert!(file("").is_none() && file("../index.html").is_none());
-        for expected in FILES {
+        for expected in &FILES {
             let found = file(expected.name).unwrap();
             let hash = Sha256::digest(&found.bytes);
             let etag: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();

@@ -12,6 +12,8 @@ export type Toggle = { is: "absent" } | { is: "off" } | { is: "on" } | { is: "re
 export interface ControlsModel {
   paused: boolean;
   muted: boolean;
+  /** Show the large button that turns the sound on. */
+  offerSound: boolean;
   /** 0…1. */
   volume: number;
   fullscreen: boolean;
@@ -131,8 +133,8 @@ export class Controls {
     }
     if (before?.muted !== model.muted) {
       this.#face(this.#mute, model.muted ? "muted" : "sound", model.muted ? "Unmute" : "Mute");
-      this.unmute.hidden = !model.muted;
     }
+    this.unmute.hidden = !model.offerSound;
     this.#volume.value = String(model.muted ? 0 : model.volume);
     fill(this.#volume, model.muted ? 0 : model.volume);
     if (before?.fullscreen !== model.fullscreen) {

@@ -40,7 +40,7 @@ export class Menu {
       hidden: true,
     });
     this.element = el("div", { class: "menu" }, this.#panel, this.#button);
-    this.#button.addEventListener("click", () => this.#open(this.#panel.hidden));
+    this.#button.addEventListener("click", () => this.#open(!this.open));
     this.element.addEventListener("keydown", event => {
       if (event.key !== "Escape" || this.#panel.hidden) return;
       event.stopPropagation();

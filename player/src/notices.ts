@@ -25,7 +25,7 @@ export interface Notice {
   text: string;
   /** Something is being tried: show it. */
   busy: boolean;
-  action: { label: string; does: "play" | "reload" } | { label: string; href: string } | null;
+  action: { label: string; does: "play" | "reload" } | { label: string; playlist: string } | null;
 }
 
 /** Null when the picture speaks for itself. */

@@ -72,6 +72,17 @@ export class Player {
     void this.video.play().catch(() => undefined);
   }
 
+  toggleMute(): void {
+    this.video.muted = !this.video.muted;
+    if (!this.video.muted && this.video.volume === 0) this.video.volume = 0.5;
+  }
+
+  /** 0…1; 0 is muted. */
+  setVolume(volume: number): void {
+    this.video.volume = volume;
+    this.video.muted = volume === 0;
+  }
+
   /** To the newest there is; loads anew when the broadcast had ended and has begun again. */
   goLive(): void {
     this.#chosen = false;

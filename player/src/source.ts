@@ -179,16 +179,20 @@ class HlsPlayback implements Playback {
       case "wait":
         this.#become("absent");
         // The manifest's own load is all that is repeated: the player and what it shows stay as they are.
-        return this.#later(action.afterMs, () => hls.loadSource(this.url));
+        this.#later(action.afterMs, () => hls.loadSource(this.url));
+        return;
       case "resume":
         this.#become("trouble");
-        return this.#later(action.afterMs, () => hls.startLoad());
+        this.#later(action.afterMs, () => hls.startLoad());
+        return;
       case "reload":
         this.#become("trouble");
-        return this.#later(action.afterMs, () => hls.loadSource(this.url));
+        this.#later(action.afterMs, () => hls.loadSource(this.url));
+        return;
       case "rebuild":
         this.#become("trouble");
-        return this.#later(action.afterMs, () => this.#build());
+        this.#later(action.afterMs, () => this.#build());
+        return;
     }
   }
 

@@ -121,10 +121,8 @@ export class Sphere {
   setLayout(layout: Layout): void {
     this.#layout = { ...layout };
     for (const eye of ["left", "right"] as const) {
-      const uniforms = this.#materials[eye].uniforms;
-      const rect = eyeRect(layout.stereo, eye);
-      (uniforms["eye"]?.value as Vector4).set(...rect);
-      if (uniforms["projection"]) uniforms["projection"].value = PROJECTIONS.indexOf(layout.projection);
+      this.#setUniform(eye, "eye", new Vector4(...eyeRect(layout.stereo, eye)));
+      this.#setUniform(eye, "projection", PROJECTIONS.indexOf(layout.projection));
     }
     this.#drawn.version = -1;
   }
@@ -181,7 +179,7 @@ export class Sphere {
     // A still picture looked at by a still viewer costs nothing.
     const key = `${pose.rotation.join()},${pose.fov}`;
     const { version, time, pose: before } = this.#drawn;
-    const hasCallbacks = "requestVideoFrameCallback" in this.video;
+    const hasCallbacks = "requestVideoFrameCallback" in HTMLVideoElement.prototype;
     const fresh = version !== this.#texture.version || (!hasCallbacks && time !== this.video.currentTime);
     if (!fresh && key === before) return;
     this.#drawn = { version: this.#texture.version, time: this.video.currentTime, pose: key };
@@ -201,10 +199,7 @@ export class Sphere {
     }
     const [, , width, height] = eyeRect(this.#layout.stereo, "left");
     const whole = this.video.videoHeight > 0 ? this.video.videoWidth / this.video.videoHeight : 2;
-    for (const eye of ["left", "right"] as const) {
-      const uniform = this.#materials[eye].uniforms["aspect"];
-      if (uniform) uniform.value = (whole * width) / height;
-    }
+    for (const eye of ["left", "right"] as const) this.#setUniform(eye, "aspect", (whole * width) / height);
     this.#renderer.render(this.#scene, this.#camera);
   }
 
@@ -218,6 +213,11 @@ export class Sphere {
       this.#uploaded = this.#texture.version;
     }
     this.#drawn.time = this.video.currentTime;
+  }
+
+  #setUniform(eye: Eye, name: string, value: unknown): void {
+    const uniform = this.#materials[eye].uniforms[name];
+    if (uniform) uniform.value = value;
   }
 
   #material(): RawShaderMaterial {

@@ -14,8 +14,6 @@ export type Flatness = "sphere" | "flat picture" | "no webgl" | "context lost";
 export interface StageEvents {
   /** A touch that was no drag. */
   tapped(): void;
-  /** Somebody looked around by hand. */
-  moved(): void;
   /** The sphere went or came back. */
   flatness(why: Flatness): void;
   /** The heading or the field of view changed. */
@@ -34,6 +32,7 @@ export class Stage {
   readonly #gestures: Gestures;
   #sphere: Sphere | null = null;
   #lost = false;
+  #laidOut = false;
   #layout: Layout = { projection: "equirect", stereo: "mono" };
   #last = { now: 0, turned: "" };
   #sayTimer: ReturnType<typeof setTimeout> | undefined;
@@ -73,10 +72,7 @@ export class Stage {
     });
     this.#gestures = new Gestures(this.element, this.look, {
       tapped: () => events.tapped(),
-      moved: () => {
-        events.moved();
-        this.#saySoon();
-      },
+      moved: () => this.#saySoon(),
     });
     try {
       this.#sphere = new Sphere(
@@ -104,7 +100,11 @@ export class Stage {
     return this.#layout.projection === "flat" ? "flat picture" : "sphere";
   }
 
+  /** Does nothing when that is how the picture is already taken to lie. */
   setLayout(layout: Layout): void {
+    const same = layout.projection === this.#layout.projection && layout.stereo === this.#layout.stereo;
+    if (same && this.#laidOut) return;
+    this.#laidOut = true;
     this.#layout = { ...layout };
     this.#sphere?.setLayout(layout);
     this.#show();

@@ -69,6 +69,13 @@ export function listed(streams: readonly Stream[]): Stream[] {
     .sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state) || a.name.localeCompare(b.name));
 }
 
+/** The newest playable recording of a stream of that name. */
+export function latestRecording(assets: readonly Asset[], name: string): Asset | undefined {
+  return assets
+    .filter(asset => asset.name === name && asset.state !== "failed")
+    .sort((a, b) => (b.start ?? 0) - (a.start ?? 0))[0];
+}
+
 /** `12 min`, `3 h 5 min`, `2 days`; for a person, not for sums. */
 export function span(ms: number): string {
   const minutes = Math.floor(Math.max(0, ms) / 60_000);

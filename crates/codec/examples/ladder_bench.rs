@@ -14,42 +14,64 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (config, units) = demux(&args.next().ok_or(usage)?)?;
     let segment_ms: u32 = args.next().ok_or(usage)?.parse()?;
     let rungs: Vec<RungSettings> = args.map(|text| rung(&text).ok_or(usage)).collect::<Result<_, _>>()?;
-    let mut engine = Engine::new(Settings { config, rungs: rungs.clone(), segment_ms })?;
+    let settings = Settings { config, rungs: rungs.clone(), segment_ms };
+    println!("delay: {} units", delay(&settings, &units)?);
+    let mut engine = Engine::new(settings)?;
     let (before, started) = (cpu(), std::time::Instant::now());
     let (mut seq, mut next_cut) = (0, i64::MIN);
-    let (mut sent, mut first_out, mut bits) = (0u64, None, BTreeMap::<(usize, u64), (u64, i64)>::new());
-    let mut take = |sent: u64, message: FromLadder| match message {
+    let mut bits = BTreeMap::<(usize, u64), (u64, i64)>::new();
+    let mut take = |message: FromLadder| match message {
         FromLadder::Unit { rung, seq, unit } => {
-            first_out.get_or_insert(sent);
             let entry = bits.entry((rung, seq)).or_default();
             *entry = (entry.0 + unit.data.len() as u64 * 8, entry.1 + 1);
         }
         FromLadder::Failed { why } => eprintln!("failed: {why}"),
         FromLadder::Config { .. } | FromLadder::SegmentEnd { .. } => {}
     };
-    let span = units.iter().map(|unit| unit.pts).max().unwrap_or(0) - units.iter().map(|unit| unit.pts).min().unwrap_or(0);
+    let span =
+        units.iter().map(|unit| unit.pts).max().unwrap_or(0) - units.iter().map(|unit| unit.pts).min().unwrap_or(0);
     let frame = span / (units.len() as i64 - 1).max(1);
     for unit in units {
         // Files have few key frames: cut between them, as a forced cut does.
         if unit.pts >= next_cut {
             next_cut = unit.pts + i64::from(segment_ms) * 90;
-            engine.push(ToLadder::Segment { seq, start_pts: unit.pts }, &mut |message| take(sent, message))?;
+            engine.push(ToLadder::Segment { seq, start_pts: unit.pts }, &mut take)?;
             seq += 1;
         }
-        sent += 1;
-        engine.push(ToLadder::Unit(unit), &mut |message| take(sent, message))?;
+        engine.push(ToLadder::Unit(unit), &mut take)?;
     }
-    engine.push(ToLadder::End, &mut |message| take(sent, message))?;
+    engine.push(ToLadder::End, &mut take)?;
     let seconds = (span + frame) as f64 / 90_000.0;
     println!("{seconds:.2} s of stream, {:.2} s of time", started.elapsed().as_secs_f64());
     println!("{:.3} CPU s per stream second", (cpu() - before) / seconds);
     for (index, rung) in rungs.iter().enumerate() {
         let segments = bits.range((index, 0)..(index + 1, 0));
-        let rates: Vec<u64> = segments.map(|(_, &(bits, count))| bits * 90_000 / (count * frame) as u64 / 1000).collect();
+        let rates: Vec<u64> =
+            segments.map(|(_, &(bits, count))| bits * 90_000 / (count * frame) as u64 / 1000).collect();
         println!("{}x{} cap {} kbit/s: segments {rates:?} kbit/s", rung.width, rung.height, rung.bitrate / 1000);
     }
     println!("peak memory {} MB, {} damaged", peak_memory_mb(), engine.damaged());
     Ok(())
+}
+
+/// How many units are inside the ladder, at most, once it has done what it can: all but the newest make the delay.
+fn delay(settings: &Settings, units: &[VideoUnit]) -> Result<i64, Box<dyn std::error::Error>> {
+    let mut engine = Engine::new(settings.clone())?;
+    let (mut out, mut most) = (0, 0);
+    let start_pts = units.first().map_or(0, |unit| unit.pts);
+    engine.push(ToLadder::Segment { seq: 0, start_pts }, &mut |_| ())?;
+    for (sent, unit) in (1i64..).zip(units.iter().take(60)) {
+        engine.push(ToLadder::Unit(unit.clone()), &mut |message| out += i64::from(of_rung_0(&message)))?;
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        // The same configuration again changes nothing, and gives what is ready.
+        engine.push(ToLadder::Config(settings.config.clone()), &mut |message| out += i64::from(of_rung_0(&message)))?;
+        most = most.max(if sent > 10 { sent - out } else { 0 });
+    }
+    Ok(most)
+}
+
+fn of_rung_0(message: &FromLadder) -> bool {
+    matches!(message, FromLadder::Unit { rung: 0, .. })
 }
 
 fn rung(text: &str) -> Option<RungSettings> {

@@ -297,7 +297,7 @@ mod tests {
                 if let Ok(Some(message)) = read(&mut &damaged[..]) {
                     if parent { let _ = decode_to_child(message); } else { let _ = decode_from_child(message); }
                 }
-                let cut = Bytes::from(framed.slice(LENGTH_BYTES..at.max(LENGTH_BYTES)));
+                let cut = framed.slice(LENGTH_BYTES..at.max(LENGTH_BYTES));
                 if parent { let _ = decode_to_child(cut); } else { let _ = decode_from_child(cut); }
             }
         }

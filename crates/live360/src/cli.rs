@@ -177,7 +177,11 @@ fn rate(text: &str) -> Result<(u32, u32), String> {
     };
     fraction()
         .or_else(decimal)
-        .map(|(frames, seconds): (u32, u32)| if frames % 1000 == 0 && seconds == 1000 { (frames / 1000, 1) } else { (frames, seconds) })
+        .map(
+            |(frames, seconds): (u32, u32)| {
+                if frames % 1000 == 0 && seconds == 1000 { (frames / 1000, 1) } else { (frames, seconds) }
+            },
+        )
         .filter(|(frames, seconds)| *seconds > 0 && (1..=240).contains(&(frames / seconds)))
         .ok_or_else(|| "allowed is a rate from 1 to 240, as 25, 29.97 or 30000/1001".to_owned())
 }
@@ -222,9 +226,14 @@ mod tests {
     #[cfg(feature = "tools")]
     #[test]
     fn rates_are_read_as_people_write_them() {
-        for (text, expected) in
-            [("30", (30, 1)), ("29.97", (30000, 1001)), ("59.94", (60000, 1001)), ("23.976", (24000, 1001)), ("12.5", (12500, 1000)), ("30000/1001", (30000, 1001))]
-        {
+        for (text, expected) in [
+            ("30", (30, 1)),
+            ("29.97", (30000, 1001)),
+            ("59.94", (60000, 1001)),
+            ("23.976", (24000, 1001)),
+            ("12.5", (12500, 1000)),
+            ("30000/1001", (30000, 1001)),
+        ] {
             assert_eq!(rate(text), Ok(expected), "{text}");
         }
         for bad in ["", "0", "-1", "abc", "1000", "1/0", "30/", "NaN", "inf"] {

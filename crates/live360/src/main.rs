@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+#[cfg(feature = "origin")]
+mod control;
 mod process;
 #[cfg(feature = "tools")]
 mod tools;
@@ -11,7 +13,7 @@ mod tools;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use cli::{Cli, Command, Serve};
-use service::config::{Config, ConfigError, Role};
+use service::config::{ConfigError, Role};
 use std::process::ExitCode;
 
 /// The command line or the configuration was wrong (EX_USAGE of sysexits.h).
@@ -70,7 +72,7 @@ fn serve(role: Role, options: Serve, log: Option<String>) -> anyhow::Result<Exit
 #[cfg(feature = "tools")]
 fn logging(log: Option<String>) -> anyhow::Result<()> {
     let sets: Vec<String> = log_level(log).into_iter().collect();
-    let config: Config = service::config::load(None, std::iter::empty(), &sets)?;
+    let config = service::config::load(None, std::iter::empty(), &sets)?;
     Ok(service::telemetry::install_logger(&config.log)?)
 }
 
@@ -80,7 +82,8 @@ fn log_level(log: Option<String>) -> Option<String> {
 
 /// What of the environment is text; a name that isn't can't be a key of ours.
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

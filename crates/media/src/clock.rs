@@ -10,6 +10,9 @@ const LEAP_MS_MAX: i64 = 10_000;
 /// How far a track's stamps may go back before its clock counts as restarted, in ms.
 const BACK_MS_MAX: i64 = 1_000;
 
+/// Where some encoders' clocks wrap, in ms.
+const HALF_WRAP_MS: i64 = 1 << 31;
+
 /// Which of the two tracks a stamp belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Track {
@@ -63,7 +66,11 @@ fn place(track: Track, own: Option<Mark>, other: Option<Mark>, raw: u32) -> Plac
     let Some(reference) = own.or(other) else {
         return Placed { ms: 0, restarted: false };
     };
-    let step = i64::from(raw.wrapping_sub(reference.raw).cast_signed());
+    let mut step = i64::from(raw.wrapping_sub(reference.raw).cast_signed());
+    // FFmpeg's FLV muxer wraps at 2^31 ms already (24.9 days).
+    if step < -HALF_WRAP_MS / 2 {
+        step += HALF_WRAP_MS;
+    }
     let candidate = reference.ms.saturating_add(step);
     let near_other = other.is_none_or(|mark| (candidate - mark.ms).abs() <= LEAP_MS_MAX);
     let plausible = match own {
@@ -110,6 +117,11 @@ mod tests {
     fn stamps_run_on_past_the_extended_timestamp_and_past_the_wrap() {
         check(&[(Video, 0xFF_FFF0), (Video, 0x100_0010)], "0 32");
         check(&[(Video, u32::MAX - 9), (Audio, u32::MAX), (Video, 23), (Audio, 30)], "0 9 33 40");
+    }
+
+    #[test]
+    fn stamps_run_on_past_the_wrap_of_encoders_with_31_bits() {
+        check(&[(Video, 0x7FFF_FFF0), (Audio, 0x7FFF_FFF8), (Video, 16), (Audio, 24)], "0 8 32 40");
     }
 
     #[test]

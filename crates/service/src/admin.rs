@@ -47,17 +47,13 @@ impl Admin {
     }
 
     /// Shows what this tier says under its name in `/stat`.
-    #[must_use]
-    pub fn stat(mut self, tier: &'static str, stat: impl Fn() -> serde_json::Value + Send + Sync + 'static) -> Self {
+    pub fn stat(&mut self, tier: &'static str, stat: impl Fn() -> serde_json::Value + Send + Sync + 'static) {
         self.stats.insert(tier, Box::new(stat));
-        self
     }
 
     /// Asks this, after those added before it, about `/control/…`.
-    #[must_use]
-    pub fn control(mut self, control: Control) -> Self {
+    pub fn control(&mut self, control: Control) {
         self.controls.push(control);
-        self
     }
 
     /// Serves until `shutdown`.
@@ -239,13 +235,13 @@ mod tests {
 
     fn admin() -> (Admin, Latch) {
         let latch = Latch::default();
-        let admin = Admin::new(None, Metrics::detached(), latch.clone())
-            .stat("origin", || serde_json::json!({"streams": 2}))
-            .stat("edge", || serde_json::json!({"cached": 1}))
-            .control(Box::new(|request| {
-                let mine = request.uri.path() == "/control/mine" && request.method == Method::POST;
-                Box::pin(async move { mine.then(|| text(StatusCode::OK, "done\n".to_owned())) })
-            }));
+        let mut admin = Admin::new(None, Metrics::detached(), latch.clone());
+        admin.stat("origin", || serde_json::json!({"streams": 2}));
+        admin.stat("edge", || serde_json::json!({"cached": 1}));
+        admin.control(Box::new(|request| {
+            let mine = request.uri.path() == "/control/mine" && request.method == Method::POST;
+            Box::pin(async move { mine.then(|| text(StatusCode::OK, "done\n".to_owned())) })
+        }));
         (admin, latch)
     }
 

@@ -175,7 +175,8 @@ async fn what_goes_upstream_is_ours_alone() {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         head
     };
-    let (head, answer) = tokio::join!(script, upstream.get(&key(), MINUTE));
+    let key = key();
+    let (head, answer) = tokio::join!(script, upstream.get(&key, MINUTE));
     answer.unwrap();
     let mut lines: Vec<&str> = head.trim_end().split("\r\n").collect();
     assert_eq!(lines.remove(0), "GET /hls/foo/source/7.m4s HTTP/1.1");

@@ -2,6 +2,7 @@
 
 use crate::support::{Do, Gate, Origin, Running, media, status, whole};
 use http::Method;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SEGMENT: &str = "/hls/foo/source/7.m4s";
 
@@ -33,11 +34,15 @@ async fn nothing_a_viewer_sends_gets_through() {
     .enumerate()
     {
         let smuggled = "GET /smuggled HTTP/1.1\r\nHost: y\r\nConnection: close\r\n\r\n";
-        let request =
-            format!("GET /hls/foo/source/{i}.m4s HTTP/1.1\r\nHost: x\r\n{extra}Connection: close\r\n\r\n0\r\n\r\n{smuggled}");
+        let request = format!(
+            "GET /hls/foo/source/{i}.m4s HTTP/1.1\r\nHost: x\r\n{extra}Connection: close\r\n\r\n0\r\n\r\n{smuggled}"
+        );
         edge.raw(&request).await;
     }
-    edge.raw("GET http://evil.example/hls/foo/source/99.m4s HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").await;
+    edge.raw(
+        "GET http://evil.example/hls/foo/source/99.m4s HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+    )
+    .await;
     assert!(origin.heads().len() >= 3, "{:?}", origin.heads());
     let host = format!("host: {}", origin.address);
     let agent = concat!("user-agent: live360-edge/", env!("CARGO_PKG_VERSION"));
@@ -74,7 +79,8 @@ async fn what_the_origin_says_of_itself_stays_here() {
 async fn other_addresses_and_methods_are_refused_without_asking() {
     let origin = Origin::start(|_| status(200, "no")).await;
     let edge = Running::start(&[&origin]).await;
-    for target in ["/x", "/hls/../etc/passwd", "/hls/foo%2fbar.m3u8", "//hls/foo.m3u8", "/control/x", "/assets/none.js"] {
+    for target in ["/x", "/hls/../etc/passwd", "/hls/foo%2fbar.m3u8", "//hls/foo.m3u8", "/control/x", "/assets/none.js"]
+    {
         let got = edge.get(target).await;
         assert_eq!((got.status.as_u16(), got.header("cache-control")), (404, "no-store"), "{target}");
     }
@@ -111,8 +117,10 @@ async fn the_list_of_streams_is_asked_for_once_and_outlives_its_origin_for_a_whi
     let gate = Gate::new();
     let origin = {
         let gate = gate.clone();
-        Origin::start(move |_| [vec![Do::Wait(gate.clone())], whole("application/json", "", "{\"streams\":[]}")].concat())
-            .await
+        Origin::start(move |_| {
+            [vec![Do::Wait(gate.clone())], whole("application/json", "", "{\"streams\":[]}")].concat()
+        })
+        .await
     };
     let edge = Running::start(&[&origin]).await;
     let opened = async {
@@ -136,6 +144,24 @@ async fn the_list_of_streams_is_asked_for_once_and_outlives_its_origin_for_a_whi
 }
 
 #[tokio::test]
+async fn the_list_of_streams_does_not_wait_for_a_slow_origin_when_an_older_one_is_at_hand() {
+    let (gate, asked) = (Gate::new(), AtomicUsize::new(0));
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => whole("application/json", "", "{\"streams\":[]}"),
+            _ => [vec![Do::Wait(gate.clone())], whole("application/json", "", "{\"assets\":[]}")].concat(),
+        })
+        .await
+    };
+    let edge = Running::start(&[&origin]).await;
+    while !edge.get("/api/streams").await.header("cache-status").contains("stale") {}
+    assert_eq!(origin.targets().len(), 2);
+    gate.cancel();
+    while edge.get("/api/streams").await.text() != "{\"assets\":[]}" {}
+}
+
+#[tokio::test]
 async fn origins_that_are_none_are_refused_in_words() {
     let mut config = service::config::Config::default();
     config.edge.http = "127.0.0.1:0".parse().unwrap();
@@ -144,6 +170,9 @@ async fn origins_that_are_none_are_refused_in_words() {
         edge::Edge::bind(&config, origins, tokio_util::sync::CancellationToken::new())
     };
     let words = bind(&["ftp://x"]).await.unwrap_err().to_string();
-    assert_eq!(words, "edge.origins: origin \"ftp://x\" is no address to pull from: write http://host:port, without a path");
+    assert_eq!(
+        words,
+        "edge.origins: origin \"ftp://x\" is no address to pull from: write http://host:port, without a path"
+    );
     assert_eq!(bind(&[]).await.unwrap_err().to_string(), "edge.origins: there is no origin to pull from");
 }

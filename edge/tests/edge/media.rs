@@ -98,10 +98,9 @@ async fn a_fetch_that_breaks_off_breaks_its_readers_and_is_not_kept() {
 
 #[tokio::test]
 async fn a_body_in_chunks_without_its_end_is_no_clean_end_either() {
-    let origin = Origin::start(|_| {
-        vec![send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"), Do::Cut]
-    })
-    .await;
+    let origin =
+        Origin::start(|_| vec![send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"), Do::Cut])
+            .await;
     let edge = Running::start(&[&origin]).await;
     assert!(!edge.get(SEGMENT).await.clean);
     // HTTP/1.0 knows no chunks: there the end of the connection would pass for the end of the body.
@@ -196,10 +195,9 @@ async fn memory_stays_within_its_bounds_and_the_oldest_goes() {
 
 #[tokio::test]
 async fn what_does_not_fit_is_refused_and_hurts_nobody() {
-    let origin = Origin::start(|target| {
-        whole("video/mp4", "", media(if target.contains("/1.m4s") { 2_000_000 } else { 1000 }))
-    })
-    .await;
+    let origin =
+        Origin::start(|target| whole("video/mp4", "", media(if target.contains("/1.m4s") { 2_000_000 } else { 1000 })))
+            .await;
     let edge = Running::with(vec![origin.url()], 1_000_000).await;
     let got = edge.get("/hls/foo/source/1.m4s").await;
     assert_eq!((got.status.as_u16(), got.header("retry-after")), (503, "1"));

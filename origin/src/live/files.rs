@@ -7,9 +7,9 @@ use bytes::Bytes;
 use media::ladder::Rendition;
 use media::route::File;
 use sha2::{Digest, Sha256};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::mpsc;
 
@@ -20,10 +20,13 @@ const SEGMENTS_IN_MEMORY: u64 = 6;
 /// Writes that may wait for the disk; more are not kept (they stay in memory until they expire).
 const WRITES_WAITING_MAX: usize = 256;
 
+/// The state file's key.
+const STATE_KEY: &str = "state.json";
+
 /// One stream's files.
 #[derive(Debug)]
 pub(crate) struct Files {
-    dir: PathBuf,
+    disk: store::Files,
     held: Mutex<Table>,
     /// `None` once the stream is over.
     writes: Mutex<Option<mpsc::Sender<Write>>>,
@@ -66,19 +69,21 @@ pub(crate) enum Write {
 
 impl Files {
     /// The files below `dir`, and the queue that [`write_all`] works off.
-    pub(crate) fn new(dir: PathBuf) -> (Self, mpsc::Receiver<Write>) {
+    pub(crate) fn new(dir: PathBuf) -> Result<(Self, mpsc::Receiver<Write>), store::Error> {
         let (writes, queue) = mpsc::channel(WRITES_WAITING_MAX);
-        (Self { dir, held: Mutex::default(), writes: Mutex::new(Some(writes)) }, queue)
+        let disk = store::Files::open(dir)?;
+        Ok((Self { disk, held: Mutex::default(), writes: Mutex::new(Some(writes)) }, queue))
     }
 
-    /// Where they are.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
+    /// What an earlier process left: its state file, and the keys of the others.
+    pub(crate) fn left_behind(&self) -> Result<(Option<Bytes>, HashSet<String>), store::Error> {
+        let keys = self.disk.list("")?.into_iter().map(|entry| entry.key).collect();
+        Ok((self.disk.get(STATE_KEY)?, keys))
     }
 
-    /// Whether an earlier process left this file.
-    pub(crate) fn left_behind(&self, rendition: Rendition, file: &File) -> bool {
-        path(&self.dir, rendition, file).is_file()
+    /// Removes everything.
+    pub(crate) fn remove_all(&self) -> io::Result<()> {
+        std::fs::remove_dir_all(self.disk.root())
     }
 
     /// Takes over a file that an earlier process left.
@@ -144,7 +149,10 @@ impl Files {
                 return Ok(Some(Found { etag: etag.clone(), body: body.clone() }));
             }
         }
-        let body = vec![Bytes::from(tokio::fs::read(path(&self.dir, rendition, file)).await?)];
+        let (disk, name) = (self.disk.clone(), file_key(rendition, file));
+        let read = tokio::task::spawn_blocking(move || disk.get(&name)).await.map_err(io::Error::other)?;
+        let Some(bytes) = read.map_err(io::Error::other)? else { return Err(io::ErrorKind::NotFound.into()) };
+        let body = vec![bytes];
         let etag = etag(&body);
         if let Some(held) = self.table().files.get_mut(&key) {
             held.etag = Some(etag.clone());
@@ -194,70 +202,51 @@ impl Table {
     }
 }
 
-/// Works off a stream's writes until the stream is gone; `warn` hears of failures, once per kind of failure in a row.
+/// Works off a stream's writes until the stream is gone; `warn` hears of a failure, once while it lasts.
 pub(crate) async fn write_all(files: std::sync::Arc<Files>, mut queue: mpsc::Receiver<Write>, warn: impl Fn(String)) {
-    let mut last_failure: Option<io::ErrorKind> = None;
+    let mut last_failure: Option<String> = None;
     while let Some(job) = queue.recv().await {
-        let dir = files.dir.clone();
+        let disk = files.disk.clone();
         let done = match &job {
             Write::File(rendition, file, _) => Some((*rendition, file.clone())),
             _ => None,
         };
-        let result = tokio::task::spawn_blocking(move || perform(&dir, job)).await.unwrap_or_else(|_| {
-            // The closure has nothing that panics; a runtime that goes away cancels it.
-            Err(io::Error::from(io::ErrorKind::Interrupted))
-        });
+        let result = tokio::task::spawn_blocking(move || perform(&disk, job)).await;
         match result {
-            Ok(()) => {
+            Ok(Ok(())) => {
                 last_failure = None;
                 if let Some((rendition, file)) = done {
                     files.written(rendition, file);
                 }
             }
-            Err(error) if last_failure != Some(error.kind()) => {
-                last_failure = Some(error.kind());
-                warn(format!("cannot keep the live window in {}: {error}", files.dir.display()));
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-fn perform(dir: &Path, job: Write) -> io::Result<()> {
-    match job {
-        // Not synced: a window that the machine's crash takes is a window nobody would come back to in time.
-        Write::File(rendition, file, body) => write_whole(&path(dir, rendition, &file), &body),
-        Write::State(state) => write_whole(&state_path(dir), &[Bytes::from(state)]),
-        Write::Remove(files) => {
-            for (rendition, file) in files {
-                match std::fs::remove_file(path(dir, rendition, &file)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
+            Ok(Err(error)) => {
+                let words = format!("cannot keep the live window in {}: {error}", files.disk.root().display());
+                if last_failure.as_ref() != Some(&words) {
+                    warn(words.clone());
                 }
+                last_failure = Some(words);
             }
-            Ok(())
+            // Only a runtime that goes away does this.
+            Err(_) => return,
         }
     }
 }
 
-fn write_whole(path: &Path, body: &[Bytes]) -> io::Result<()> {
-    use std::io::Write as _;
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
+fn perform(disk: &store::Files, job: Write) -> Result<(), store::Error> {
+    match job {
+        // Not synced: a window that a power cut takes is a window nobody would come back to in time.
+        Write::File(rendition, file, body) => disk.put(&file_key(rendition, &file), &body, store::Sync::Lazy),
+        Write::State(state) => disk.put(STATE_KEY, &[Bytes::from(state)], store::Sync::Lazy),
+        Write::Remove(files) => files.iter().try_for_each(|(rendition, file)| {
+            disk.remove(&file_key(*rendition, file))?;
+            Ok(())
+        }),
     }
-    let temporary = path.with_extension("tmp");
-    let mut file = std::fs::File::create(&temporary)?;
-    body.iter().try_for_each(|chunk| file.write_all(chunk))?;
-    std::fs::rename(&temporary, path)
 }
 
-/// Where a stream's state file is.
-pub(crate) fn state_path(dir: &Path) -> PathBuf {
-    dir.join("state.json")
-}
-
-fn path(dir: &Path, rendition: Rendition, file: &File) -> PathBuf {
-    dir.join(rendition.to_string()).join(file.to_string())
+/// The key of a file below the stream's folder.
+pub(crate) fn file_key(rendition: Rendition, file: &File) -> String {
+    format!("{rendition}/{file}")
 }
 
 fn is_of(file: &File, numbers: &[u64]) -> bool {

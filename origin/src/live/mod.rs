@@ -18,5 +18,5 @@ mod session;
 mod stream;
 
 pub(crate) use files::Found;
-pub(crate) use registry::{Door, Registry, check_folder};
+pub(crate) use registry::{Door, Registry};
 pub(crate) use stream::Stream;

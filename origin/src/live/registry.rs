@@ -13,7 +13,7 @@ use media::route::Route;
 use serde_json::{Value, json};
 use service::config::{Audio, Config};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -39,17 +39,22 @@ impl Registry {
     }
 
     /// Takes up the streams that an earlier process left.
-    pub(crate) fn restore(self: &Arc<Self>) {
-        let Ok(folders) = std::fs::read_dir(self.folder()) else { return };
+    pub(crate) fn restore(self: &Arc<Self>) -> std::io::Result<()> {
+        // Told at start, not at the first stream, if nothing can be kept there.
+        std::fs::create_dir_all(self.folder())?;
+        let folders = std::fs::read_dir(self.folder())?;
         for folder in folders.flatten() {
             if let Some(name) = folder.file_name().to_str().and_then(|name| name.parse::<StreamName>().ok()) {
                 let mut streams = self.streams();
                 if streams.len() < STREAMS_MAX {
-                    tracing::info!(stream = %name, "stream restored");
-                    self.open(&mut streams, name);
+                    match self.open(&mut streams, name.clone()) {
+                        Ok(_) => tracing::info!(stream = %name, "stream restored"),
+                        Err(error) => tracing::warn!(stream = %name, %error, "cannot take up a stream"),
+                    }
                 }
             }
         }
+        Ok(())
     }
 
     /// A stream by name.
@@ -90,8 +95,12 @@ impl Registry {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(self: &Arc<Self>, streams: &mut BTreeMap<StreamName, Arc<Stream>>, name: StreamName) -> Arc<Stream> {
-        let (stream, task) = Stream::new(self.setup(&name));
+    fn open(
+        self: &Arc<Self>,
+        streams: &mut BTreeMap<StreamName, Arc<Stream>>,
+        name: StreamName,
+    ) -> Result<Arc<Stream>, store::Error> {
+        let (stream, task) = Stream::new(self.setup(&name))?;
         streams.insert(name.clone(), stream.clone());
         let (registry, shutdown, opened) = (Arc::downgrade(self), self.shutdown.clone(), stream.clone());
         self.tasks.spawn(async move {
@@ -104,7 +113,7 @@ impl Registry {
                 }
             }
         });
-        stream
+        Ok(stream)
     }
 
     fn setup(&self, name: &StreamName) -> Setup {
@@ -140,7 +149,10 @@ impl Registry {
         if streams.len() >= STREAMS_MAX {
             return Err(Refusal::TooManyStreams(STREAMS_MAX));
         }
-        Ok(self.open(&mut streams, name.clone()))
+        self.open(&mut streams, name.clone()).map_err(|error| {
+            tracing::error!(stream = %name, %error, "cannot open a stream");
+            Refusal::Disk
+        })
     }
 }
 
@@ -195,13 +207,4 @@ fn describe(stream: &Stream) -> Option<Value> {
         fields.insert("asset".to_owned(), Value::String(asset));
     }
     Some(entry)
-}
-
-/// Whether the live window's folder can be written: told at start, not at the first stream.
-pub(crate) fn check_folder(data_dir: &Path) -> std::io::Result<()> {
-    let folder = data_dir.join("live");
-    std::fs::create_dir_all(&folder)?;
-    let probe = folder.join(".probe");
-    std::fs::write(&probe, b"")?;
-    std::fs::remove_file(probe)
 }

@@ -5,11 +5,12 @@
 
 use super::core::{Core, Effect, Input, Options, State};
 use super::epoch::Saved;
-use super::files::{Files, Write, state_path, write_all};
+use super::files::{Files, Write, file_key, write_all};
 use super::ladder::{Event, Ladder};
 use super::publisher::{Publisher, Takeover};
 use crate::ingest::{Claim, Ingested, PublishRequest, Refusal};
 use media::name::StreamName;
+use media::route::File;
 use service::secret::Secret;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,12 +78,14 @@ pub(crate) struct Setup {
 
 impl Stream {
     /// A new stream, or one that an earlier process left in its folder, and the task to run it.
-    pub(crate) fn new(setup: Setup) -> (Arc<Self>, Task) {
+    pub(crate) fn new(setup: Setup) -> Result<(Arc<Self>, Task), store::Error> {
         let Setup { name, options, listed, key, dir, program } = setup;
-        let (files, writes) = Files::new(dir);
-        let core = match read_state(&files) {
+        let (files, writes) = Files::new(dir)?;
+        let (state, keys) = files.left_behind()?;
+        let core = match state.and_then(|text| read_state(&name, &text)) {
             Some(saved) => {
-                Core::restore(options, saved, utc_ms(), |rendition, file| files.left_behind(rendition, file))
+                let present = |rendition, file: &File| keys.contains(&file_key(rendition, file));
+                Core::restore(options, saved, utc_ms(), present)
             }
             None => Core::new(options, None, utc_ms()),
         };
@@ -101,7 +104,7 @@ impl Stream {
         });
         let ladder = Ladder::new(program);
         let task = Task { stream: stream.clone(), commands: inbox, writes, ladder, publisher: None, key };
-        (stream, task)
+        Ok((stream, task))
     }
 
     /// Looks at the stream's core; keep it short.
@@ -156,8 +159,8 @@ impl Task {
         self.stream.files.close();
         let _ = writer.await;
         if self.gone() {
-            let dir = self.stream.files.dir().to_owned();
-            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+            let files = self.stream.files.clone();
+            let removed = tokio::task::spawn_blocking(move || files.remove_all()).await;
             tracing::debug!(?removed, "stream forgotten");
         }
     }
@@ -298,13 +301,11 @@ async fn next_tag(publisher: &mut Option<Publisher>) -> Option<Ingested> {
     }
 }
 
-fn read_state(files: &Files) -> Option<Saved> {
-    let path = state_path(files.dir());
-    let text = std::fs::read(&path).ok()?;
-    match serde_json::from_slice(&text) {
+fn read_state(name: &StreamName, text: &[u8]) -> Option<Saved> {
+    match serde_json::from_slice(text) {
         Ok(saved) => Some(saved),
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "a stream's state file cannot be read; it starts afresh");
+            tracing::warn!(stream = %name, %error, "a stream's state file cannot be read; it starts afresh");
             None
         }
     }

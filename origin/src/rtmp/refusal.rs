@@ -81,8 +81,7 @@ impl Reason {
             | Self::Malformed
             | Self::Idle
             | Self::Ended
-            | Self::ShuttingDown => "NetStream.Publish.Denied"
-            }
+            | Self::ShuttingDown => "NetStream.Publish.Denied",
         }
     }
 }
@@ -107,7 +106,7 @@ impl From<Refusal> for Refused {
             Refusal::Busy(_) => Reason::Busy,
             Refusal::WrongKey(_) => Reason::Key,
             Refusal::ShuttingDown => Reason::ShuttingDown,
-            Refusal::TooManyStreams(_) => Reason::Full,
+            Refusal::TooManyStreams(_) | Refusal::Disk => Reason::Full,
         };
         Self::new(reason, refusal.to_string())
     }
