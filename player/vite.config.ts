@@ -42,10 +42,17 @@ export default defineConfig({
     sourcemap: false,
     chunkSizeWarningLimit: 900,
     modulePreload: { polyfill: false },
-    rollupOptions: {
+    rolldownOptions: {
       output: {
         entryFileNames: "assets/[name]-[hash].js",
         chunkFileNames: "assets/[name]-[hash].js",
+        // Libraries change less often than the page: a viewer who comes back has them.
+        codeSplitting: {
+          groups: [
+            { name: "three", test: /node_modules\/three\// },
+            { name: "hls", test: /node_modules\/hls\.js\// },
+          ],
+        },
         assetFileNames: "assets/[name]-[hash][extname]",
       },
     },

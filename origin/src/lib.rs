@@ -32,7 +32,7 @@ pub struct Addrs {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A listener.
-    #[error("cannot listen on {key} = {addr}: {source}")]
+    #[error("cannot listen on {key} = {addr}")]
     Bind {
         /// The config key.
         key: &'static str,
@@ -42,7 +42,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The folder for live windows.
-    #[error("cannot write below data_dir = {dir}: {source}")]
+    #[error("cannot write below data_dir = {dir}")]
     DataDir {
         /// The folder.
         dir: PathBuf,

@@ -55,7 +55,7 @@ export class Controls {
     step: "0.05",
     "aria-label": "Volume",
   });
-  #live = el("button", { type: "button", class: "live" });
+  #live = el("button", { type: "button", class: "live-button" });
   #liveWord = el("span", {}, "Live");
   #latency = el("span", { class: "latency" });
   #time = el("span", { class: "time" });

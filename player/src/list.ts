@@ -175,8 +175,7 @@ function layoutWords({ layout }: Stream): string {
 }
 
 function sinceWords(state: Stream["state"], ms: number): string {
-  if (state === "live") return `for ${span(ms)}`;
-  return `since ${span(ms)}`;
+  return state === "ended" ? `${span(ms)} ago` : `for ${span(ms)}`;
 }
 
 /** Lines of longitude and latitude in place of a still that nobody makes yet. */

@@ -7,8 +7,24 @@ import { play } from "./source";
 /** Less than this is no time line worth showing, s. */
 const SEEK_LEAST_S = 20;
 
+/** What may change the buttons or the notice. */
+const EVENTS = [
+  "play",
+  "playing",
+  "waiting",
+  "seeking",
+  "seeked",
+  "canplay",
+  "emptied",
+  "ended",
+  "volumechange",
+  "durationchange",
+] as const;
+
 export class Player {
   readonly playback: Playback;
+  /** The viewer stopped the picture; the element's own `paused` is also true while it loads anew. */
+  held = false;
   /** The browser would not start without a tap. */
   blocked = false;
   /** A broadcast was seen live, not only a recording. */
@@ -17,26 +33,21 @@ export class Player {
   clockOffset: number | null = null;
   /** Paused or went back on purpose: then nobody is moved to the live edge unasked. */
   #chosen = false;
-  #buffering = true;
 
   constructor(
     readonly video: HTMLVideoElement,
     url: string,
     events: PlaybackEvents & { changed(): void },
   ) {
-    for (const name of ["playing", "seeked", "canplay"] as const) {
-      video.addEventListener(name, () =>
-        this.#setBuffering(video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA, events),
-      );
-    }
-    for (const name of ["waiting", "stalled", "emptied"] as const) {
-      video.addEventListener(name, () =>
-        this.#setBuffering(video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA, events),
-      );
-    }
-    for (const name of ["play", "pause", "ended", "volumechange", "durationchange"] as const) {
-      video.addEventListener(name, () => events.changed());
-    }
+    for (const name of EVENTS) video.addEventListener(name, () => events.changed());
+    // Also by a headphone's button or the phone's lock screen. A load that begins anew pauses, too, but without this event.
+    video.addEventListener("pause", () => {
+      this.held = !video.ended;
+      events.changed();
+    });
+    video.addEventListener("play", () => {
+      this.held = false;
+    });
     this.playback = play(video, url, {
       state: state => {
         // Only now is there something to start with; before, a refusal to play would mean nothing.
@@ -49,11 +60,14 @@ export class Player {
 
   /** The picture stands though it should move. */
   get buffering(): boolean {
-    return this.#buffering && !this.video.paused && !this.video.ended;
+    const { readyState, ended, seeking } = this.video;
+    return (
+      !this.held && !this.blocked && !ended && (seeking || readyState < HTMLMediaElement.HAVE_FUTURE_DATA)
+    );
   }
 
   get atEdge(): boolean {
-    return !this.video.paused && atLiveEdge(this.playback.edge(), this.playback.target());
+    return !this.held && atLiveEdge(this.playback.edge(), this.playback.target());
   }
 
   latency(now = Date.now()): Latency | null {
@@ -86,6 +100,7 @@ export class Player {
   /** To the newest there is; loads anew when the broadcast had ended and has begun again. */
   goLive(): void {
     this.#chosen = false;
+    this.held = false;
     const at = this.playback.livePosition();
     if (at === null) this.playback.reload();
     else this.video.currentTime = at;
@@ -115,7 +130,7 @@ export class Player {
     if (this.atEdge) this.#chosen = false;
     const far = shouldJump({
       live: this.playback.live,
-      paused: this.video.paused,
+      paused: this.held || this.blocked,
       chosen: this.#chosen,
       edge: this.playback.edge(),
       target: this.playback.target(),
@@ -125,7 +140,7 @@ export class Player {
   }
 
   #start(events: { changed(): void }): void {
-    if (!this.video.paused || this.#chosen || this.video.ended) return;
+    if (!this.video.paused || this.held || this.video.ended) return;
     this.video.play().then(
       () => {
         this.blocked = false;
@@ -136,10 +151,5 @@ export class Player {
         events.changed();
       },
     );
-  }
-
-  #setBuffering(buffering: boolean, events: { changed(): void }): void {
-    this.#buffering = buffering;
-    events.changed();
   }
 }

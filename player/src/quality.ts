@@ -44,8 +44,10 @@ export function levelLabels(levels: readonly Level[], rungs: readonly Rung[]): L
   return levels
     .map((level, index) => ({
       index,
-      name: [size(level), grade(level)].filter(part => part !== "").join(" · "),
-      detail: index === source ? `${rate(level.bandwidth)} · source` : rate(level.bandwidth),
+      name: size(level),
+      detail: [grade(level), rate(level.bandwidth), index === source ? "source" : ""]
+        .filter(part => part !== "")
+        .join(" · "),
       bandwidth: level.bandwidth,
     }))
     .sort((a, b) => b.bandwidth - a.bandwidth)

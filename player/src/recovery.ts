@@ -35,7 +35,7 @@ export type Action =
 /** A stream that isn't there yet is asked for this often at the slowest, ms: its viewers wait for its beginning. */
 const WAIT_MOST_MS = 3_000;
 /** Anything else that fails again and again, ms. */
-const RETRY_MOST_MS = 10_000;
+const RETRY_MOST_MS = 4_000;
 /** After this many tries to go on, everything is loaded anew. */
 const RESUMES = 3;
 

@@ -173,10 +173,10 @@ class WatchPage {
   #update(): void {
     // Events of the video come while the parts are still being put together.
     if (!this.#immersion) return;
-    const { video, playback, buffering, blocked, wasLive } = this.#player;
+    const { video, playback, buffering, blocked, held, wasLive } = this.#player;
     const waiting = this.#stream?.state === "waiting" && buffering;
     this.#controls.update({
-      paused: video.paused,
+      paused: held || blocked || video.ended,
       muted: video.muted,
       offerSound: video.muted && playback.state !== "absent" && playback.state !== "loading" && !blocked,
       volume: video.volume,
@@ -201,7 +201,8 @@ class WatchPage {
         wasLive,
       }),
     );
-    this.#element.classList.toggle("paused", video.paused);
+    this.#element.classList.toggle("paused", held || blocked || video.ended);
+    this.#element.classList.toggle("flat", this.#stage.flatness !== "sphere");
   }
 
   #recording(): Asset | undefined {
@@ -275,7 +276,7 @@ class WatchPage {
     clearTimeout(this.#idleTimer);
     this.#element.classList.remove("idle");
     this.#idleTimer = setTimeout(() => {
-      if (this.#controls.inUse || this.#stage.video.paused) this.#wake();
+      if (this.#controls.inUse || this.#player.held) this.#wake();
       else this.#element.classList.add("idle");
     }, settings.idleMs);
   }

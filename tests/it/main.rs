@@ -1,1 +1,3 @@
-//! TODO
+//! End to end: real encoders, real servers, a real browser. One binary, so that it links once.
+
+mod live;

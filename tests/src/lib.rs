@@ -1,1 +1,37 @@
-//! TODO
+//! The harness of the end-to-end tests: the real binary, real encoders, a plain viewer.
+//!
+//! Everything listens on loopback at port 0, lives in a folder of its own and is ended with its owner. Waiting is for a
+//! condition with a deadline, never for a time.
+
+mod publisher;
+mod server;
+mod viewer;
+
+pub use publisher::{Ffmpeg, Source, make_media};
+pub use server::{Server, binary, run};
+pub use viewer::{Playlist, Reply, Viewer};
+
+use std::future::Future;
+use std::time::Duration;
+
+/// How long anything in these tests may take that should take a moment. Generous: CI machines are shared and noisy.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Waits until `look` gives something; panics with `what` after [`DEADLINE`].
+pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let waited = tokio::time::timeout(DEADLINE, async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    });
+    match waited.await {
+        Ok(found) => found,
+        Err(_) => panic!("waited {} s for: {what}", DEADLINE.as_secs()),
+    }
+}

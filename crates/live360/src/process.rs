@@ -174,8 +174,7 @@ fn announce(role: Role, config: &Config, bound: &Bound) {
     if let Err(error) = bound.announce(&mut std::io::stdout()) {
         tracing::warn!(%error, "can't write the READY line to stdout");
     }
-    tracing::info!(rtmp = ?bound.rtmp, origin_http = ?bound.origin_http, edge_http = ?bound.edge_http,
-        admin_http = ?bound.admin_http, "ready");
+    tracing::info!("{}", bound.line());
     if role == Role::All && config.log.format == LogFormat::Human {
         // A closed stderr has nobody to tell.
         let _ = std::io::stderr().write_all(welcome(bound).as_bytes());

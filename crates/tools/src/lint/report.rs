@@ -132,11 +132,15 @@ impl fmt::Display for Report {
             Status::Skipped { why } => Some((finding.id, why)),
             _ => None,
         }).collect();
-        if !skipped.is_empty() {
-            writeln!(f, "\nnot looked at:")?;
-        }
+        let mut reasons: Vec<(&String, Vec<&str>)> = Vec::new();
         for (id, why) in &skipped {
-            writeln!(f, "  {id:<20} {why}")?;
+            match reasons.iter_mut().find(|(known, _)| known == why) {
+                Some((_, ids)) => ids.push(id),
+                None => reasons.push((why, vec![id])),
+            }
+        }
+        for (why, ids) in reasons {
+            writeln!(f, "\nnot looked at: {}\n  {why}", ids.join(" "))?;
         }
         for note in &self.notes {
             writeln!(f, "note: {note}")?;

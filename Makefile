@@ -1,0 +1,56 @@
+# Everything a developer runs, and what CI runs. Each target first installs what it needs, once (see scripts/setup.sh).
+#
+#   make run      a server with a moving test picture on this machine
+#   make test     all tests
+#   make check    formatting, lints, documentation, house rules
+#   make bench    which measurements there are; `make bench-NAME` runs one
+#   make fix      what formatters and linters can mend by themselves
+#   make setup    only install what the targets need
+#   make player   only build the watch page
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench fix setup setup-build setup-test player
+
+# Cargo's own folder, and what setup.sh put below .setup because the machine had none or an old one.
+export PATH := $(CURDIR)/.setup/cargo/bin:$(CURDIR)/.setup/node/bin:$(HOME)/.cargo/bin:$(PATH)
+
+# For `make run`: further arguments of `live360 all`, as ARGS="--set origin.rtmp=0.0.0.0:1935".
+ARGS ?=
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: setup-build setup-test
+
+setup-build:
+	@scripts/setup.sh build
+
+setup-test:
+	@scripts/setup.sh build test
+
+player: setup-build
+	@scripts/player.sh
+
+run: player
+	@cargo build --release --locked -p live360
+	@scripts/run.sh target/release/live360 $(ARGS)
+
+test: setup-test player
+	@scripts/test.sh
+
+check: setup-test player
+	@scripts/check.sh
+
+bench: setup-test
+	@scripts/bench.sh
+
+bench-%: setup-test player
+	@cargo build --release --locked -p live360
+	@scripts/bench.sh $*
+
+fix: setup-build player
+	cargo clippy --workspace --all-targets --locked --fix --allow-dirty --allow-staged
+	cargo fmt --all
+	cd player && npx biome check --write

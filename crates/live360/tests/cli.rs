@@ -1,0 +1,156 @@
+//! The binary from outside: exit codes, words, the READY line, leaving.
+//!
+//! Runs the edge, the one tier that every build has.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic there is the report")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+fn live360(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_live360"));
+    // What whoever runs the tests has set for their own server is not meant here.
+    let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().to_uppercase().starts_with("LIVE360_"));
+    for (name, _) in ours {
+        command.env_remove(name);
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs to the end; checks the exit code and that stdout and stderr hold these words.
+fn check(args: &[&str], env: &[(&str, &str)], code: i32, stdout: &str, stderr: &str) {
+    let Output { status, stdout: out, stderr: err } = live360(args).envs(env.iter().copied()).output().unwrap();
+    let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
+    assert_eq!(status.code(), Some(code), "{args:?}\n{out}\n{err}");
+    assert!(out.contains(stdout), "{args:?}: {out}");
+    assert!(err.contains(stderr), "{args:?}: {err}");
+}
+
+#[test]
+fn help_and_version_are_a_success() {
+    for help in [&["--help"][..], &["-h"], &["help"], &["edge", "--help"]] {
+        check(help, &[], 0, "Usage: live360", "");
+    }
+    check(&["--version"], &[], 0, env!("CARGO_PKG_VERSION"), "");
+}
+
+#[test]
+fn a_wrong_command_line_is_64() {
+    check(&[], &[], 64, "", "Usage: live360");
+    check(&["launch"], &[], 64, "", "unrecognized subcommand 'launch'");
+    check(&["edge", "--port", "1"], &[], 64, "", "unexpected argument '--port'");
+    check(&["edge", "--set"], &[], 64, "", "--set <KEY=VALUE>");
+}
+
+#[test]
+fn a_wrong_configuration_is_64_and_names_key_value_and_what_is_allowed() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[edge]\ncache_bytes = 5\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let allowed = "allowed is a whole number from 1048576 to 1099511627776 (bytes)";
+    check(&["edge", "--config", path], &[], 64, "", &format!("live360: edge.cache_bytes = 5 ({path}): {allowed}\n"));
+    check(&["edge", "--set", "edge.cache_bytes=6"], &[], 64, "", &format!("edge.cache_bytes = 6 (--set): {allowed}"));
+    let env = [("LIVE360_EDGE__CACHE_BYTES", "7")];
+    let words = format!("edge.cache_bytes = 7 (environment LIVE360_EDGE__CACHE_BYTES): {allowed}");
+    check(&["edge"], &env, 64, "", &words);
+    check(&["edge", "--set", "edge.cash=1"], &[], 64, "", "there is no such key");
+    check(&["edge", "--set", "tls=self-signed"], &[], 64, "", "not available in this version yet");
+    check(&["edge", "--log", "loud"], &[], 64, "", "log.level = \"loud\"");
+    check(&["edge", "--config", "/nonexistent"], &[], 64, "", "can't read the config file /nonexistent");
+}
+
+#[test]
+fn a_port_in_use_is_a_failure_in_words() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let (set, other) = (format!("edge.http={addr}"), "admin.http=127.0.0.1:0");
+    check(&["edge", "--set", &set, "--set", other], &[], 1, "", &format!("edge.http = {addr}"));
+    let (set, other) = (format!("admin.http={addr}"), "edge.http=127.0.0.1:0");
+    check(&["edge", "--set", &set, "--set", other], &[], 1, "", &format!("can't listen on admin.http = {addr}"));
+}
+
+#[cfg(not(feature = "origin"))]
+#[test]
+fn what_was_left_out_is_named() {
+    check(&["all"], &[], 64, "", "this binary was built without `all`");
+    check(&["origin"], &[], 64, "", "cargo build --features origin");
+}
+
+/// An edge that runs, killed if the test fails.
+struct Edge {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    ready: String,
+}
+
+impl Edge {
+    fn start() -> Self {
+        let any = ["edge", "--set", "edge.http=127.0.0.1:0", "--set", "admin.http=127.0.0.1:0"];
+        let mut child = live360(&any).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut ready = String::new();
+        stdout.read_line(&mut ready).unwrap();
+        Self { child, stdout, ready }
+    }
+
+    fn address(&self, name: &str) -> String {
+        let (_, rest) = self.ready.split_once(&format!("\"{name}\":\"")).unwrap_or_else(|| panic!("{}", self.ready));
+        rest.split('"').next().unwrap().to_owned()
+    }
+
+    /// The whole answer to a GET.
+    fn get(&self, listener: &str, path: &str) -> String {
+        let address = self.address(listener);
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_ready_line_is_all_of_stdout_and_names_what_answers() {
+    for signal in ["-TERM", "-INT"] {
+        let mut edge = Edge::start();
+        assert!(edge.ready.starts_with("READY {\"edge_http\":\"127.0.0.1:"), "{}", edge.ready);
+        assert!(edge.get("admin_http", "/readyz").starts_with("HTTP/1.1 200 "));
+        assert!(edge.get("admin_http", "/stat").contains("\"edge\": {"));
+        assert!(edge.get("admin_http", "/metrics").contains("live360_http_connections"));
+        assert!(edge.get("edge_http", "/").starts_with("HTTP/1.1 "));
+        edge.signal(signal);
+        assert_eq!(edge.child.wait().unwrap().code(), Some(0), "{signal}");
+        let (mut more, mut log) = (String::new(), String::new());
+        edge.stdout.read_to_string(&mut more).unwrap();
+        edge.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        assert_eq!(more, "");
+        assert!(log.contains("leaving"), "{log}");
+    }
+}
+
+#[test]
+fn the_admin_listener_is_not_for_pages() {
+    let edge = Edge::start();
+    let address = edge.address("admin_http");
+    for header in ["host: evil.example", "host: 127.0.0.1\r\norigin: http://evil.example"] {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(stream, "GET /stat HTTP/1.1\r\n{header}\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+        assert!(!answer.to_lowercase().contains("access-control"), "{answer}");
+    }
+}

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# All tests: unit, end to end, documentation, the page.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$ROOT"
+
+# The end-to-end tests start the program itself.
+cargo build -p live360 --locked
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --workspace --locked
+else
+    cargo test --workspace --locked --lib --bins --tests --exclude e2e
+    # These share the machine's cores and ports of nobody: one after the other.
+    cargo test -p e2e --locked -- --test-threads=1
+fi
+cargo test --doc --workspace --locked -q
+(cd player && npm test --silent)
+say "test: all good"

@@ -1,0 +1,135 @@
+//! The real binary as a child process.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// A running `live360`.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    ready: Value,
+    log: Arc<Mutex<String>>,
+    dir: Arc<TempDir>,
+}
+
+/// The binary under test, built beside the tests.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let folder = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
+    let binary = folder.join("live360");
+    assert!(binary.is_file(), "{} is not built: run `cargo build -p live360` (make test does)", binary.display());
+    binary
+}
+
+/// Runs the binary to its end.
+pub async fn run(args: &[&str]) -> Output {
+    let output = Command::new(binary()).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
+    tokio::time::timeout(crate::DEADLINE, output).await.expect("it ends in time").expect("it starts")
+}
+
+impl Server {
+    /// Starts `live360 all` with these settings on top of free ports and a fresh folder.
+    pub async fn all(sets: &[&str]) -> Self {
+        let dir = Arc::new(TempDir::new().expect("a temporary folder"));
+        Self::start("all", sets, dir).await
+    }
+
+    /// Starts a role in a folder that may have served another process before.
+    pub async fn start(role: &str, sets: &[&str], dir: Arc<TempDir>) -> Self {
+        let mut command = Command::new(binary());
+        command.arg(role).args(["--set", &format!("data_dir=\"{}\"", dir.path().join("data").display())]);
+        for key in ["origin.rtmp", "origin.http", "edge.http", "admin.http"] {
+            command.args(["--set", &format!("{key}=127.0.0.1:0")]);
+        }
+        for set in sets {
+            command.args(["--set", set]);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("the binary starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let sink = log.clone();
+        // Ends with the pipe.
+        tokio::spawn(async move {
+            let mut lines = stderr.lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let mut log = sink.lock().expect("no panic while logging");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = tokio::time::timeout(crate::DEADLINE, lines.next_line()).await;
+        let Ok(Ok(Some(line))) = line else {
+            panic!("no READY line; its log:\n{}", log.lock().expect("no panic while logging"));
+        };
+        let json = line.strip_prefix("READY ").expect("stdout has one line, READY {json}");
+        let ready = serde_json::from_str(json).expect("the READY line is JSON");
+        Self { child, ready, log, dir }
+    }
+
+    /// An address of the READY line.
+    pub fn addr(&self, name: &str) -> String {
+        self.ready[name].as_str().unwrap_or_else(|| panic!("no {name} in {}", self.ready)).to_owned()
+    }
+
+    /// Where to publish a stream.
+    pub fn rtmp(&self, key: &str) -> String {
+        format!("rtmp://{}/live/{key}", self.addr("rtmp"))
+    }
+
+    /// A viewer of the edge.
+    pub fn viewer(&self) -> crate::Viewer {
+        crate::Viewer::new(&self.addr("edge_http"))
+    }
+
+    /// A viewer of the origin.
+    pub fn origin_viewer(&self) -> crate::Viewer {
+        crate::Viewer::new(&self.addr("origin_http"))
+    }
+
+    /// A viewer of the admin listener.
+    pub fn admin(&self) -> crate::Viewer {
+        crate::Viewer::new(&self.addr("admin_http"))
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no panic while logging").clone()
+    }
+
+    /// Its folder, to start another one in.
+    pub fn dir(&self) -> Arc<TempDir> {
+        self.dir.clone()
+    }
+
+    /// Kills it as a crash would.
+    pub async fn crash(mut self) {
+        self.child.kill().await.expect("it was running");
+    }
+
+    /// Asks it to leave; returns its exit code.
+    pub async fn leave(mut self) -> Option<i32> {
+        let kill = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await;
+        assert!(kill.expect("kill runs").success());
+        let status = tokio::time::timeout(crate::DEADLINE, self.child.wait()).await;
+        status.expect("it leaves in time").expect("it was running").code()
+    }
+
+    /// Panics if it has died or a task of it has panicked.
+    pub fn assert_well(&mut self) {
+        assert!(self.child.try_wait().expect("it can be asked").is_none(), "it died; its log:\n{}", self.log());
+        let log = self.log();
+        assert!(!log.contains("panicked"), "something panicked:\n{log}");
+    }
+}
