@@ -16,6 +16,11 @@ export class NoticeView {
 
   constructor(private readonly act: (what: "play" | "reload") => void) {}
 
+  /** Words stand over the picture: not a moment to hide the way back. */
+  get talking(): boolean {
+    return this.notice.classList.contains("words");
+  }
+
   show(notice: Notice | null): void {
     // Drawn only when it differs: it is read aloud each time, and a focused button would be lost.
     const key = JSON.stringify(notice);

@@ -27,6 +27,8 @@ export class Player {
   held = false;
   /** The browser would not start without a tap. */
   blocked = false;
+  /** The viewer has set the sound as they want it: nobody needs to offer it any more. */
+  soundSet = false;
   /** A broadcast was seen live, not only a recording. */
   wasLive = false;
   /** The server's clock less ours, ms; null when not known. */
@@ -87,12 +89,14 @@ export class Player {
   }
 
   toggleMute(): void {
+    this.soundSet = true;
     this.video.muted = !this.video.muted;
     if (!this.video.muted && this.video.volume === 0) this.video.volume = 0.5;
   }
 
   /** 0…1; 0 is muted. */
   setVolume(volume: number): void {
+    this.soundSet = true;
     this.video.volume = volume;
     this.video.muted = volume === 0;
   }

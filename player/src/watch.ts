@@ -174,21 +174,6 @@ class WatchPage {
     // Events of the video come while the parts are still being put together.
     if (!this.#immersion) return;
     const { video, playback, buffering, blocked, held, wasLive } = this.#player;
-    const waiting = this.#stream?.state === "waiting" && buffering;
-    this.#controls.update({
-      paused: held || blocked || video.ended,
-      muted: video.muted,
-      offerSound: video.muted && playback.state !== "absent" && playback.state !== "loading" && !blocked,
-      volume: video.volume,
-      fullscreen: this.#fullscreen.on,
-      live: playback.live
-        ? { atEdge: this.#player.atEdge, latency: latencyText(this.#player.latency()), waiting }
-        : null,
-      seek: this.#player.seekable(),
-      motion: this.#immersion.motion,
-      headset: this.#immersion.headset,
-      settings: this.#settings(),
-    });
     this.#notices.show(
       notice({
         name: this.page.name,
@@ -201,6 +186,21 @@ class WatchPage {
         wasLive,
       }),
     );
+    const waiting = this.#stream?.state === "waiting" && buffering;
+    this.#controls.update({
+      paused: held || blocked || video.ended,
+      muted: video.muted,
+      offerSound: video.muted && !this.#player.soundSet && !this.#notices.talking,
+      volume: video.volume,
+      fullscreen: this.#fullscreen.on,
+      live: playback.live
+        ? { atEdge: this.#player.atEdge, latency: latencyText(this.#player.latency()), waiting }
+        : null,
+      seek: this.#player.seekable(),
+      motion: this.#immersion.motion,
+      headset: this.#immersion.headset,
+      settings: this.#settings(),
+    });
     this.#element.classList.toggle("paused", held || blocked || video.ended);
     this.#element.classList.toggle("flat", this.#stage.flatness !== "sphere");
   }
@@ -276,7 +276,7 @@ class WatchPage {
     clearTimeout(this.#idleTimer);
     this.#element.classList.remove("idle");
     this.#idleTimer = setTimeout(() => {
-      if (this.#controls.inUse || this.#player.held) this.#wake();
+      if (this.#controls.inUse || this.#player.held || this.#notices.talking) this.#wake();
       else this.#element.classList.add("idle");
     }, settings.idleMs);
   }

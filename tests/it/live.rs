@@ -40,7 +40,8 @@ async fn unit_hashes(file: &Path, kind: &str) -> Vec<String> {
     let (file, map) = (file.display().to_string(), format!("0:{kind}:0"));
     let args = ["-v", "error", "-i", &file, "-map", &map, "-c", "copy", "-f", "framehash", "-hash", "md5", "-"];
     let lines = tool("ffmpeg", &args).await;
-    let unit = |line: &str| line.rsplit(',').next().map(|hash| hash.trim().to_owned());
+    // Stream, times, size, hash; side data of the container may follow.
+    let unit = |line: &str| line.split(',').nth(5).map(|hash| hash.trim().to_owned());
     lines.lines().filter(|line| !line.starts_with('#')).filter_map(unit).collect()
 }
 
@@ -115,7 +116,13 @@ async fn units_are_what_was_published(dir: &Path, media: &Path, fetched: &Fetche
     write(&file, &parts).await;
     let (published, served) = (unit_hashes(media, "v").await, unit_hashes(&file, "v").await);
     assert_eq!(published.len(), 14 * 30);
-    assert_eq!(served, published);
+    assert_eq!(first_difference(&served, &published), None);
+}
+
+/// Where two lists of hashes part: printing a thousand hashes helps nobody.
+fn first_difference(a: &[String], b: &[String]) -> Option<usize> {
+    let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    (common < a.len().max(b.len())).then_some(common)
 }
 
 async fn sound_is_what_was_published(dir: &Path, media: &Path, fetched: &Fetched) {

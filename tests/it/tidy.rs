@@ -128,6 +128,7 @@ fn comments_texts_and_tests_are_told_from_code() {
         assert!(matches, "{text}: {found:?}");
     };
     check("let a = 1; // unsafe, as /hls/ is\n/// /hls/foo", &[]);
+    check("let words = \"it is at /hls/NAME.m3u8\";", &[]);
     check("#![forbid(unsafe_code)]", &[]);
     check("let a = 1;\nunsafe { b() }", &["edge/src/x.rs:2: `unsafe`"]);
     check("format!(\"http://{host}/hls/{name}\")", &["edge/src/x.rs:1: `/hls/`"]);
@@ -142,8 +143,9 @@ fn breaches(source: &Source) -> impl Iterator<Item = String> {
     let tests_from = if is_test_file(&source.path) { 0 } else { tests_begin(&source.text) };
     BANS.iter().filter(move |ban| starts(ban.within) && !starts(ban.except)).flat_map(move |ban| {
         source.text.lines().enumerate().filter_map(move |(index, line)| {
-            let code = code_of(line);
-            let word = ban.words.iter().find(|word| has_word(code, word))?;
+            // With NAME in it, it is a word to a person, not an address.
+            let code = code_of(line).replace("/hls/NAME.m3u8", "");
+            let word = ban.words.iter().find(|word| has_word(&code, word))?;
             let held = ban.in_tests || index < tests_from;
             held.then(|| format!("{}:{}: `{word}`: {}", source.path, index + 1, ban.why))
         })

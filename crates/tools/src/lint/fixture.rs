@@ -20,7 +20,7 @@ pub(super) const FIRST: u64 = 897_597_750;
 /// When it was on air, in milliseconds since 1970: 2026-11-20T17:25:00Z.
 const FIRST_MS: u64 = FIRST * 2000;
 /// Segments in the window: just over a quarter of an hour.
-const WINDOW: u64 = 456;
+pub(super) const WINDOW: u64 = 456;
 /// Segments before which the timeline breaks: one that soon leaves the window, one that stays.
 const BREAKS: [u64; 2] = [FIRST + 1, FIRST + 400];
 /// Discontinuities before the window.
@@ -78,7 +78,9 @@ fn stream(kind: Kind) -> Observed {
     let roles = [Role::Video, Role::Video, Role::Audio, Role::IFrames, Role::IFrames];
     let watched = roles.into_iter().enumerate().map(|(index, role)| {
         let url = playlist_url(index);
-        let snapshots = moments.iter().map(|moment| {
+        // The first rendition is watched closely, of the others a few moments are enough.
+        let moments = moments.iter().filter(|moment| index == HIGH || *moment % 3 == 0 || kind == Kind::Vod);
+        let snapshots = moments.map(|moment| {
             let body = media_playlist(kind, index, *moment);
             playlist(&url, 10.0 + *moment as f64, &body, *moment)
         });
@@ -160,7 +162,7 @@ fn probes() -> Vec<Probe> {
     };
     let closed = FIRST + WINDOW - 1;
     let iframes = Probe {
-        asked: Asked::IFramesNext { msn: closed + 1 },
+        asked: Asked::IFramesNext { msn: (closed + 1) * 2 },
         playlist: IFRAMES,
         fetch: playlist(&playlist_url(IFRAMES), 12.0, &media_playlist(Kind::Live, IFRAMES, 1), 1),
     };
@@ -192,7 +194,7 @@ fn files() -> Vec<Fetch> {
     for folder in [HIGH, LOW, AUDIO] {
         let kind = if folder == AUDIO { "audio/mp4" } else { "video/mp4" };
         for new in [false, true] {
-            files.push(fetch(&init_url(folder, new), None, 9.1, answer(kind, init(folder, new))));
+            files.push(fetch(&init_url(folder, new), None, 9.1, answer(kind, init(folder, new, Layout::default()))));
         }
         for msn in [FIRST, last - 4, last - 3, last - 2, last - 1, last] {
             files.push(fetch(&segment_url(folder, msn), None, 9.2, answer("video/iso.segment", segment(folder, msn))));
@@ -217,7 +219,7 @@ pub(super) fn segment_url(folder: usize, msn: u64) -> Url {
 }
 
 /// I-frames have files of their own: two of them a segment, though it is but one segment's bytes here.
-fn iframe_url(folder: usize, msn: u64) -> Url {
+pub(super) fn iframe_url(folder: usize, msn: u64) -> Url {
     address(&format!("{}/{msn}.i.m4s", FOLDERS[folder]))
 }
 
@@ -226,14 +228,14 @@ fn is_new(msn: u64) -> bool {
 }
 
 /// An init segment: before the last break, the source was a small one.
-fn init(folder: usize, new: bool) -> Bytes {
+pub(super) fn init(folder: usize, new: bool, layout: Layout) -> Bytes {
     let pps = [0x68, 0xeb, 0xe3, 0xcb, 0x22, 0xc0];
     let large = b"\x67\x64\x00\x28\xac\xd9\x40\x78\x07\x9b\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x01\x40\xf1\x83\x19\x60";
     let small = b"\x67\x64\x00\x1f\xac\xd9\x40\xf0\x3d\xb0\x11\x00\x00\x03\x00\x10\x00\x00\x03\x00\x14\x0f\x18\x31\x96";
     match (folder, new) {
         (AUDIO, _) => init_audio(&AudioConfig::lc(48_000, 2).unwrap()),
-        (HIGH, true) => init_video(&VideoConfig::from_parameter_sets(large, &pps).unwrap(), Layout::default()),
-        _ => init_video(&VideoConfig::from_parameter_sets(small, &pps).unwrap(), Layout::default()),
+        (HIGH, true) => init_video(&VideoConfig::from_parameter_sets(large, &pps).unwrap(), layout),
+        _ => init_video(&VideoConfig::from_parameter_sets(small, &pps).unwrap(), layout),
     }
 }
 
@@ -279,7 +281,7 @@ pub(super) fn segment_at(folder: usize, msn: u64, off: u64, idr: bool) -> Bytes 
     bytes.into()
 }
 
-fn first_chunk(folder: usize, msn: u64) -> u64 {
+pub(super) fn first_chunk(folder: usize, msn: u64) -> u64 {
     let info = media::mp4::read::fragment_info(&segment(folder, msn)).unwrap();
     (info.tracks[0].moof_bytes + info.tracks[0].mdat_bytes) as u64
 }
@@ -341,12 +343,15 @@ fn media_playlist(kind: Kind, index: usize, moment: u64) -> String {
         (false, Kind::Live) => text.push_str("#EXT-X-PART-INF:PART-TARGET=1.01\n"),
         (false, Kind::Vod) => {}
     }
-    writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DISCONTINUITY-SEQUENCE:{gone}").unwrap();
+    // An I-frame playlist counts its own entries, two a segment.
+    let number = if iframes { first * 2 } else { first };
+    writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{number}\n#EXT-X-DISCONTINUITY-SEQUENCE:{gone}").unwrap();
     let mut map = None;
+    let picture = if iframes { first_chunk(folder, FIRST) } else { 0 };
     for msn in first..FIRST + closed {
         head(&mut text, folder, msn, &mut map);
         if iframes {
-            iframe_entries(&mut text, folder, msn);
+            iframe_entries(&mut text, msn, picture);
         } else {
             if kind == Kind::Live && msn + 3 >= FIRST + closed {
                 parts(&mut text, folder, msn, 2);
@@ -381,8 +386,7 @@ fn seconds(folder: usize, msn: u64) -> String {
     }
 }
 
-fn iframe_entries(text: &mut String, folder: usize, msn: u64) {
-    let length = first_chunk(folder, FIRST);
+fn iframe_entries(text: &mut String, msn: u64, length: u64) {
     for _ in 0..2 {
         writeln!(text, "#EXTINF:1.000000,\n#EXT-X-BYTERANGE:{length}@0\n{msn}.i.m4s").unwrap();
     }

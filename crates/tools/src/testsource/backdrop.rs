@@ -12,7 +12,6 @@ use std::f64::consts::PI;
 type Rgb = [f64; 3];
 
 /// Bars from 22.5° left of front to the right, 45° each, at 75 %: front is grey, right yellow, back green, left red.
-/// In the order of brightness as in SMPTE bars as far as the circle allows.
 const BARS: [Rgb; 8] = [
     [0.75, 0.75, 0.75],
     [0.4, 0.55, 0.75],
@@ -182,7 +181,9 @@ mod tests {
     #[test]
     fn names_hang_where_they_belong() {
         // The stem of a letter in the first column of dots, in the middle of its height: F, R, B, L have one.
-        for (longitude, letters, middle) in [(0.0, 5.0, 0.42), (90.0, 5.0, 0.25), (180.0, 4.0, 0.25), (-90.0, 4.0, 0.25)] {
+        for (longitude, letters, middle) in
+            [(0.0, 5.0, 0.42), (90.0, 5.0, 0.25), (180.0, 4.0, 0.25), (-90.0, 4.0, 0.25)]
+        {
             let left = (letters * 6.0 - 1.0) / 2.0 - 0.5;
             let (across, up): (f64, f64) = (-left * 0.2 / 7.0, middle);
             let turned = across.atan().to_degrees();

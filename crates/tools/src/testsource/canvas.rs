@@ -46,6 +46,7 @@ impl Canvas {
         let mut backdrop = Picture::new(width, height)?;
         backdrop::draw(&mut backdrop)?;
         let clock = clock_pixels(&backdrop);
+        grey_out(&mut backdrop, &clock)?;
         let (w, h) = (width as usize, height as usize);
         let (luma, stride) = backdrop.plane_mut(0)?;
         stamp::draw_margin(luma, stride, w, h);
@@ -142,7 +143,22 @@ fn clock_text(utc_ms: u64) -> [char; CLOCK_LETTERS as usize] {
     ]
 }
 
-/// Finds the clock's pixels, and makes the backdrop's colour neutral there.
+/// Takes the colour from where the clock will be.
+fn grey_out(backdrop: &mut Picture, clock: &[ClockPixel]) -> Result<(), codec::Error> {
+    let (_, luma_stride) = backdrop.plane(0);
+    for plane in [1, 2] {
+        let (samples, stride) = backdrop.plane_mut(plane)?;
+        for pixel in clock {
+            let (x, y) = (pixel.offset % luma_stride, pixel.offset / luma_stride);
+            if let Some(sample) = samples.get_mut(y / 2 * stride + x / 2) {
+                *sample = 128;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Finds the clock's pixels.
 fn clock_pixels(backdrop: &Picture) -> Vec<ClockPixel> {
     let (width, height) = (backdrop.width(), backdrop.height());
     let (_, stride) = backdrop.plane(0);

@@ -69,7 +69,14 @@ pub(super) enum Spot {
 }
 
 impl Sign {
-    pub(super) fn new(towards: Direction, right: Direction, up: Direction, middle: f64, size: f64, letters: u32) -> Self {
+    pub(super) fn new(
+        towards: Direction,
+        right: Direction,
+        up: Direction,
+        middle: f64,
+        size: f64,
+        letters: u32,
+    ) -> Self {
         Self { towards, right, up, middle, size, letters }
     }
 

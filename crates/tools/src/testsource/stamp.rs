@@ -164,9 +164,14 @@ mod tests {
 
     #[test]
     fn what_is_drawn_is_read_at_every_size() {
-        for (width, height) in [(160, 80), (320, 160), (480, 240), (854, 428), (1920, 960), (1920, 1080), (3840, 1920)] {
+        for (width, height) in [(160, 80), (320, 160), (480, 240), (854, 428), (1920, 960), (1920, 1080), (3840, 1920)]
+        {
             for utc_ms in [0, 1, NOW, (1 << 48) - 1] {
-                assert_eq!(decode_timecode(&drawn(width, height, utc_ms), width, height), Some(utc_ms), "{width}x{height}");
+                assert_eq!(
+                    decode_timecode(&drawn(width, height, utc_ms), width, height),
+                    Some(utc_ms),
+                    "{width}x{height}"
+                );
             }
         }
     }

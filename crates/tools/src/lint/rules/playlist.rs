@@ -3,7 +3,7 @@
 use super::{Out, Place, Rule, must, should};
 use crate::lint::look::{Look, Rendition, Snapshot, playlist_of};
 use crate::lint::observe::Asked;
-use crate::lint::parse::{Common, Media, Multivariant, Playlist};
+use crate::lint::parse::{Attributes, Common, Media, Multivariant, Playlist};
 
 pub(super) const RULES: &[Rule] = &[
     must("V1.present", "EXT-X-TARGETDURATION is there, a whole number of seconds (§4.4.3.1)", target_present),
@@ -241,20 +241,24 @@ fn map_present(look: &Look<'_>, out: &mut Out) {
 }
 
 fn key_tags(look: &Look<'_>, out: &mut Out) {
-    each_key(look, out, |method, _| {
-        let known = ["AES-128", "AES-256-GCM", "SAMPLE-AES"].contains(&method);
-        (!known).then(|| format!("METHOD={method}: use AES-128 or SAMPLE-AES"))
+    each_key(look, out, |key| {
+        let method = key.get("METHOD").unwrap_or("");
+        if !["AES-128", "AES-256-GCM", "SAMPLE-AES"].contains(&method) {
+            return Some(format!("METHOD={method}: use AES-128 or SAMPLE-AES"));
+        }
+        key.get("URI").is_none().then(|| "say by URI where the key is".to_owned())
     });
 }
 
 fn fairplay(look: &Look<'_>, out: &mut Out) {
-    each_key(look, out, |method, format| {
-        let wrong = format == Some("com.apple.streamingkeydelivery") && method != "SAMPLE-AES";
+    each_key(look, out, |key| {
+        let method = key.get("METHOD").unwrap_or("");
+        let wrong = key.get("KEYFORMAT") == Some("com.apple.streamingkeydelivery") && method != "SAMPLE-AES";
         wrong.then(|| format!("METHOD={method} with FairPlay: use SAMPLE-AES (cbcs)"))
     });
 }
 
-fn each_key(look: &Look<'_>, out: &mut Out, wrong: impl Fn(&str, Option<&str>) -> Option<String>) {
+fn each_key(look: &Look<'_>, out: &mut Out, fault: impl Fn(&Attributes) -> Option<String>) {
     for (rendition, snapshot) in each_latest(look) {
         let mut line = 0;
         for key in snapshot.media.segments.iter().flat_map(|segment| &segment.keys) {
@@ -263,9 +267,7 @@ fn each_key(look: &Look<'_>, out: &mut Out, wrong: impl Fn(&str, Option<&str>) -
                 continue;
             }
             line = key.line;
-            let method = key.attributes.get("METHOD").unwrap_or("");
-            let fault = wrong(method, key.attributes.get("KEYFORMAT"));
-            let fault = fault.or_else(|| key.attributes.get("URI").is_none().then(|| "URI is missing".to_owned()));
+            let fault = fault(&key.attributes);
             let place = || Place::line(rendition.url, key.line, "EXT-X-KEY");
             out.check(fault.is_none(), place, || fault.clone().unwrap_or_default());
         }
