@@ -36,6 +36,7 @@ impl How {
             Self::Miss => "miss",
             Self::Collapsed => "collapsed",
             Self::Stale => "stale",
+            Self::Late => "late",
         }
     }
 }
@@ -136,7 +137,8 @@ fn stamp(mut response: Response<Body>, age: Duration, kept: Duration, notes: &No
         How::Hit => format!("live360; hit; ttl={ttl}"),
         How::Miss => "live360; fwd=miss; stored".to_owned(),
         How::Collapsed => "live360; fwd=miss; collapsed".to_owned(),
-        How::Stale => "live360; fwd=stale; detail=stand_in".to_owned(),
+        How::Stale => "live360; fwd=stale; detail=origin_failed".to_owned(),
+        How::Late => "live360; fwd=stale; detail=origin_slow".to_owned(),
     };
     put(headers, CACHE_STATUS, &status);
     response

@@ -67,8 +67,10 @@ pub(crate) enum How {
     Miss,
     /// Somebody else's fetch brought it.
     Collapsed,
-    /// It is past its time, and the origins fail or are slow.
+    /// It is past its time, and the origins fail.
     Stale,
+    /// It is past its time, and the origins are slow.
+    Late,
 }
 
 /// Everything of that kind.
@@ -148,11 +150,18 @@ impl Documents {
             let running = joined.unwrap_or_else(|| self.start(desk, key.clone(), wait));
             (running, how, spare)
         };
-        let patience = if spare.is_some() { rules.patience } else { Duration::MAX };
-        let outcome = match timeout(patience, running.wait_for(Option::is_some)).await {
-            Ok(Ok(outcome)) => outcome.clone().unwrap_or(Err(Failure::Abandoned)),
-            Ok(Err(_)) => Err(Failure::Abandoned),
-            Err(_) => Err(Failure::Silent(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))),
+        // Who has something to fall back on doesn't wait for long.
+        let answer = running.wait_for(Option::is_some);
+        let answer = match &spare {
+            Some(spare) => match timeout(rules.patience, answer).await {
+                Ok(answer) => answer,
+                Err(_) => return Ok((Arc::clone(spare), How::Late)),
+            },
+            None => answer.await,
+        };
+        let outcome = match answer {
+            Ok(outcome) => outcome.clone().unwrap_or(Err(Failure::Abandoned)),
+            Err(_) => Err(Failure::Abandoned),
         };
         outcome.map(|document| (document, how)).or_else(|failure| spare_or(spare, failure))
     }

@@ -82,13 +82,7 @@ impl Hub {
     pub(crate) fn wait_for(&self, route: &Route) -> Wait {
         let quick = Wait { head: QUICK_WAIT, held: false };
         let facts = room_of(route).and_then(|room| self.newest_facts(&room));
-        let listed = match (route, facts) {
-            (Route::Hls(_, _, File::Segment(msn)), Some(facts)) => *msn < facts.tip.open,
-            (Route::Hls(_, _, File::Part(msn, part)), Some(facts)) => (*msn, *part) < (facts.tip.open, facts.tip.parts),
-            (Route::Hls(_, _, File::Segment(_) | File::Part(..)), None) => false,
-            _ => true,
-        };
-        if listed { quick } else { self.held_wait(facts.as_ref()) }
+        if listed(route, facts.as_ref()) { quick } else { self.held_wait(facts.as_ref()) }
     }
 
     /// Forgets renditions that nobody asks for.
@@ -171,7 +165,13 @@ impl Hub {
         }
         let Some(slot) = rooms.entry(room.clone()).or_default().0.get_mut(slot_of(skip)) else { return document };
         match slot {
-            Some(known) if stays(known, &document, &facts, now) => Arc::clone(known),
+            Some(known)
+                if known.facts.is_some_and(|before| {
+                    stays((&before, known.head.received), (&facts, document.head.received), now)
+                }) =>
+            {
+                Arc::clone(known)
+            }
             _ => {
                 *slot = Some(Arc::clone(&document));
                 document
@@ -201,14 +201,25 @@ impl Room {
     }
 }
 
-/// Whether the playlist known so far is the one to go by, though `document` came: it is ahead of it, which an origin that
+/// Whether the playlist known so far is the one to go by, though another came: it is ahead of it, which an origin that
 /// lost its memory may not undo at once; or it is as far and younger, answers to different waits coming in any order.
-fn stays(known: &Document, document: &Document, facts: &Facts, now: Instant) -> bool {
-    let Some(before) = known.facts else { return false };
-    if before.is_ahead_of(facts) {
-        return known.kept(now) < facts.target.saturating_mul(3) / 2;
+/// Each is given by what it says and when it came.
+fn stays(known: (&Facts, Instant), other: (&Facts, Instant), now: Instant) -> bool {
+    let ((known, known_came), (other, other_came)) = (known, other);
+    if known.is_ahead_of(other) {
+        return now.saturating_duration_since(known_came) < other.target.saturating_mul(3) / 2;
     }
-    !facts.is_ahead_of(&before) && known.head.received > document.head.received
+    !other.is_ahead_of(known) && known_came > other_came
+}
+
+/// Whether a file is there for sure: the playlists list it, or it is of a kind that is never waited for.
+fn listed(route: &Route, facts: Option<&Facts>) -> bool {
+    match (route, facts) {
+        (Route::Hls(_, _, File::Segment(msn)), Some(facts)) => *msn < facts.tip.open,
+        (Route::Hls(_, _, File::Part(msn, part)), Some(facts)) => (*msn, *part) < (facts.tip.open, facts.tip.parts),
+        (Route::Hls(_, _, File::Segment(_) | File::Part(..)), None) => false,
+        _ => true,
+    }
 }
 
 fn slot_of(skip: Option<Skip>) -> usize {
@@ -223,5 +234,58 @@ fn room_of(route: &Route) -> Option<RoomKey> {
     match route {
         Route::Hls(name, rendition, _) => Some((name.clone(), *rendition)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use media::hls::reload::Tip;
+
+    fn facts(open: u64, parts: u32) -> Facts {
+        let tip = Tip { open, parts, last_parts: 4, ended: false };
+        let (target, part) = (Duration::from_secs(2), Some(Duration::from_millis(500)));
+        Facts { tip, target, part, blocking: true }
+    }
+
+    /// Each playlist by segment, part, and the millisecond when it came.
+    #[track_caller]
+    fn check(known: (u64, u32, u64), other: (u64, u32, u64), now: u64, expected: bool) {
+        let begin = Instant::now();
+        let at = |ms| begin + Duration::from_millis(ms);
+        let (before, after) = (facts(known.0, known.1), facts(other.0, other.1));
+        let stays = stays((&before, at(known.2)), (&after, at(other.2)), at(now));
+        assert_eq!(stays, expected, "{known:?} then {other:?} at {now} ms");
+    }
+
+    #[test]
+    fn a_playlist_gives_way_to_one_that_is_ahead_and_for_a_while_to_none_that_is_behind() {
+        check((9, 1, 0), (9, 2, 1000), 1000, false);
+        check((9, 1, 0), (10, 0, 1000), 1000, false);
+        check((9, 1, 0), (9, 0, 2999), 2999, true);
+        check((9, 1, 0), (8, 3, 3000), 3000, false);
+    }
+
+    #[test]
+    fn of_two_that_are_as_far_the_younger_counts() {
+        check((9, 1, 0), (9, 1, 100), 100, false);
+        check((9, 1, 100), (9, 1, 0), 100, true);
+        check((9, 1, 100), (9, 2, 0), 100, false);
+    }
+
+    #[test]
+    fn what_the_playlist_lists_is_there_and_the_rest_may_be_waited_for() {
+        let facts = facts(9, 2);
+        for (file, known, unknown) in [
+            ("8.m4s", true, false),
+            ("9.m4s", false, false),
+            ("8.3.m4s", true, false),
+            ("9.1.m4s", true, false),
+            ("9.2.m4s", false, false),
+            ("init-0123456789abcdef.mp4", true, true),
+        ] {
+            let route = Route::parse(&format!("/hls/foo/source/{file}")).unwrap();
+            assert_eq!((listed(&route, Some(&facts)), listed(&route, None)), (known, unknown), "{file}");
+        }
     }
 }

@@ -78,7 +78,8 @@ impl FrontParts {
             Reply::Refused(words) => Ok((error(StatusCode::BAD_REQUEST, words), How::Hit)),
             Reply::Playlist(document, how, satisfied) => {
                 let Rules { fresh, told, .. } = self.policy.rules(Class::Playlist);
-                let told = if satisfied && how != How::Stale { self.policy.told_reload() } else { told };
+                let told =
+                    if satisfied && !matches!(how, How::Stale | How::Late) { self.policy.told_reload() } else { told };
                 Ok((answer::document(request, &document, &Notes { how, told, fresh }, Instant::now()), how))
             }
         }

@@ -15,6 +15,8 @@ export interface Hooks {
   look: { yaw: number; pitch: number; fov: number };
   /** How far behind the broadcast, s; null while unknown or for a recording. */
   latency(): Latency | null;
+  /** Distance from the playlist's end and the one aimed at, s; null for a recording. And the speed of playing. */
+  timing(): { edge: number | null; target: number | null; rate: number };
   /** The rungs in the playlist's order, which plays, which was chosen (−1: automatic). */
   levels(): Levels;
   chooseLevel(index: number): void;
@@ -60,6 +62,7 @@ export function publishHooks(stage: Stage, player: Player): void {
       },
     },
     latency: () => player.latency(),
+    timing: () => ({ edge: playback.edge(), target: playback.target(), rate: video.playbackRate }),
     levels: () => playback.levels(),
     chooseLevel: index => playback.choose(index),
     picture: () => ({ ...stage.layout, drawn: stage.flatness }),

@@ -1,7 +1,7 @@
 //! The real binary as a child process.
 
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -19,11 +19,11 @@ pub struct Server {
 
 /// The binary under test, built beside the tests.
 pub fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let folder = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
-    let binary = folder.join("live360");
-    assert!(binary.is_file(), "{} is not built: run `cargo build -p live360` (make test does)", binary.display());
-    binary
+    let own = std::env::current_exe().expect("a test has a path");
+    // target/PROFILE/deps/TEST, or target/PROFILE/bench.
+    let folders = own.ancestors().skip(1).take(2);
+    let found = folders.map(|folder| folder.join("live360")).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("live360 is not built beside {}: make test does", own.display()))
 }
 
 /// Runs the binary to its end.

@@ -186,13 +186,7 @@ impl Options {
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Error> {
     let address = options.check()?;
     loop {
-        let failed = tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            result = publish_once(&options, &address, &shutdown) => match result {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            },
-        };
+        let Err(failed) = publish_once(&options, &address, &shutdown).await else { return Ok(()) };
         let Some(pause) = options.reconnect.filter(|_| failed.may_pass()) else { return Err(failed) };
         tracing::warn!("{failed}; trying again in {pause:?}");
         tokio::select! {
@@ -208,7 +202,10 @@ async fn publish_once(options: &Options, address: &Address, shutdown: &Cancellat
     let settings = options.clone();
     let prepared = tokio::task::spawn_blocking(move || Producer::new(&settings)).await;
     let producer = prepared.map_err(|_| Error::Drawing)??;
-    let publisher = Publisher::open(address).await?;
+    let publisher = tokio::select! {
+        opened = Publisher::open(address) => opened?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
     let Options { width, height, frame_rate: (num, den), .. } = *options;
     tracing::info!(url = %address.tc_url, "publishing {width}x{height} at {num}/{den}");
     let (sender, mut tags) = mpsc::channel(QUEUE_TAGS);

@@ -267,6 +267,19 @@ fn readers_on_other_threads_see_the_same_bytes() {
     assert!(landed.pieces.len() <= text.len() / BLOCK_BYTES + 1, "{} pieces", landed.pieces.len());
 }
 
+#[test]
+fn small_pieces_become_blocks_while_the_flight_is_running() {
+    let (mut writer, flight) = fresh();
+    assert!(writer.head(head(None)));
+    for _ in 0..100 {
+        assert!(writer.push(&[7; 10_000]));
+    }
+    let sizes: Vec<usize> = flight.lock().pieces.iter().map(|piece| piece.bytes.len()).collect();
+    let (blocks, loose): (Vec<usize>, Vec<usize>) = sizes.into_iter().partition(|size| *size >= BLOCK_BYTES);
+    assert_eq!((blocks.len(), blocks.iter().all(|size| *size < BLOCK_BYTES + 10_000)), (3, true));
+    assert!(loose.len() < 28 && loose.iter().all(|size| *size == 10_000));
+}
+
 proptest! {
     #[test]
     fn any_chunks_and_any_reading_in_between_give_the_same_bytes(sizes in proptest::collection::vec(0usize..120_000, 0..12), polls in proptest::collection::vec(0usize..4, 12)) {

@@ -137,7 +137,7 @@ async fn the_list_of_streams_is_asked_for_once_and_outlives_its_origin_for_a_whi
     loop {
         let got = edge.get("/api/streams").await;
         assert_eq!(got.text(), "{\"streams\":[]}");
-        if got.header("cache-status") == "live360; fwd=stale; detail=stand_in" {
+        if got.header("cache-status") == "live360; fwd=stale; detail=origin_failed" {
             break;
         }
     }
@@ -155,7 +155,7 @@ async fn the_list_of_streams_does_not_wait_for_a_slow_origin_when_an_older_one_i
         .await
     };
     let edge = Running::start(&[&origin]).await;
-    while !edge.get("/api/streams").await.header("cache-status").contains("stale") {}
+    while !edge.get("/api/streams").await.header("cache-status").contains("origin_slow") {}
     assert_eq!(origin.targets().len(), 2);
     gate.cancel();
     while edge.get("/api/streams").await.text() != "{\"assets\":[]}" {}

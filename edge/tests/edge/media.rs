@@ -171,8 +171,15 @@ async fn a_head_and_a_condition_are_answered_before_the_body_is_here() {
     let got = edge.ask(Method::GET, SEGMENT, &[("if-none-match", "\"seven\"")]).await;
     assert_eq!((got.status.as_u16(), got.body.len()), (304, 0));
     let range = edge.ask(Method::GET, SEGMENT, &[("range", "bytes=0-9")]);
-    let (range, ()) = tokio::join!(range, async { gate.cancel() });
-    assert_eq!(range.body, body.slice(..10));
+    let opened = async {
+        // Others are answered meanwhile: the range is not.
+        for _ in 0..20 {
+            edge.ask(Method::HEAD, SEGMENT, &[]).await;
+        }
+        gate.cancel();
+    };
+    let (range, ()) = tokio::join!(range, opened);
+    assert_eq!((range.status.as_u16(), &range.body), (206, &body.slice(..10)));
     assert_eq!(origin.targets().len(), 1);
 }
 
@@ -203,6 +210,14 @@ async fn what_does_not_fit_is_refused_and_hurts_nobody() {
     assert_eq!((got.status.as_u16(), got.header("retry-after")), (503, "1"));
     assert_eq!(got.text(), "the edge has no memory left for this\n");
     assert_eq!(edge.get("/hls/foo/source/2.m4s").await.body, media(1000));
+}
+
+#[tokio::test]
+async fn an_object_beyond_all_measure_is_not_begun() {
+    let origin = Origin::start(|_| vec![head(200, "video/mp4", "", 300_000_000), Do::Wait(Gate::new())]).await;
+    let edge = Running::start(&[&origin]).await;
+    let got = edge.get(SEGMENT).await;
+    assert_eq!((got.status.as_u16(), got.text()), (502, "the object is larger than 268435456 bytes\n"));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use super::observe::{Answer, Fetch, Observed, Role};
 use super::parse::{ByteRange, Media, Multivariant, Playlist, Segment};
 use bytes::Bytes;
 use media::mp4::read::{FragmentInfo, InitInfo, fragment_info, init_info};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use url::Url;
 
 /// Everything, ready to be judged.
@@ -15,6 +15,8 @@ pub(crate) struct Look<'a> {
     pub(crate) multivariant: Option<Listing<'a>>,
     pub(crate) renditions: Vec<Rendition<'a>>,
     files: HashMap<FileKey, Vec<&'a Fetch>>,
+    /// Last names in the paths of `files`: most segments of a long playlist are not among them.
+    names: HashSet<String>,
     inits: HashMap<FileKey, InitInfo>,
     fragments: HashMap<FileKey, FragmentInfo>,
 }
@@ -76,6 +78,7 @@ impl<'a> Look<'a> {
             multivariant,
             renditions,
             files: HashMap::new(),
+            names: HashSet::new(),
             inits: HashMap::new(),
             fragments: HashMap::new(),
         };
@@ -94,6 +97,7 @@ impl<'a> Look<'a> {
                 self.fragments.insert(key.clone(), info);
             }
         }
+        self.names.insert(last_name(fetch.url.path()).to_owned());
         self.files.entry(key).or_default().push(fetch);
     }
 
@@ -114,7 +118,8 @@ impl<'a> Look<'a> {
 
     /// What a media playlist's newest segment is initialised with.
     pub(crate) fn init_of(&self, rendition: &Rendition<'_>) -> Option<&InitInfo> {
-        rendition.latest().media.segments.iter().rev().find_map(|segment| self.init_for(rendition, segment))
+        let newest = rendition.latest().media.segments.iter().rfind(|segment| !segment.gap)?;
+        self.init_for(rendition, newest)
     }
 
     /// What a segment is initialised with, if that was fetched and is an init segment.
@@ -125,6 +130,12 @@ impl<'a> Look<'a> {
     /// Answers to requests for a file, oldest first.
     pub(crate) fn fetches(&self, url: &Url, range: Option<ByteRange>) -> &[&'a Fetch] {
         self.files.get(&(url.to_string(), range)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The address of a segment that was fetched.
+    pub(crate) fn fetched(&self, rendition: &Rendition<'_>, segment: &Segment) -> Option<Url> {
+        let path = segment.uri.split(['?', '#']).next().unwrap_or("");
+        self.names.contains(last_name(path)).then(|| rendition.url.join(&segment.uri).ok()).flatten()
     }
 
     /// The init segment of a segment, as fetched.
@@ -153,7 +164,7 @@ impl<'a> Look<'a> {
     }
 
     fn open_segment<'l>(&'l self, rendition: &Rendition<'a>, segment: &'l Segment) -> Option<OpenedSegment<'l>> {
-        let url = rendition.url.join(&segment.uri).ok()?;
+        let url = self.fetched(rendition, segment)?;
         let fragment = self.fragment(&url, segment.range)?;
         let init = self.init_for(rendition, segment)?;
         let first = fragment.tracks.first()?;
@@ -236,6 +247,10 @@ impl<'a> Snapshot<'a> {
 pub(crate) fn playlist_of(fetch: &Fetch) -> Option<Playlist> {
     let answer = fetch.success()?;
     Playlist::parse(&String::from_utf8_lossy(&answer.body)).ok()
+}
+
+fn last_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or("")
 }
 
 /// The address of a segment's init segment.

@@ -70,7 +70,7 @@ fn picture(look: &Look<'_>, out: &mut Out) {
     for rendition in look.renditions.iter().filter(|rendition| rendition.is_iframes()) {
         for snapshot in &rendition.snapshots {
             for segment in snapshot.media.segments.iter().filter(|s| !s.gap && s.keys.is_empty() && s.map.is_some()) {
-                let Ok(url) = rendition.url.join(&segment.uri) else { continue };
+                let Some(url) = look.fetched(rendition, segment) else { continue };
                 let Some(fetch) = look.fetches(&url, segment.range).first() else { continue };
                 let Some(answer) = fetch.success() else { continue };
                 let fault = match look.fragment(&url, segment.range) {

@@ -219,7 +219,7 @@ fn measured_peak(look: &Look<'_>, rendition: &Rendition<'_>) -> Option<f64> {
         let target = snapshot.media.target_s()?;
         for segment in &snapshot.media.segments {
             let whole = (0.5 * target..=1.5 * target).contains(&segment.duration) && segment.duration > 0.0;
-            let url = rendition.url.join(&segment.uri).ok()?;
+            let Some(url) = look.fetched(rendition, segment) else { continue };
             let size = look.fetches(&url, segment.range).iter().find_map(|fetch| fetch.success());
             if let Some(answer) = size.filter(|_| whole) {
                 let rate = answer.body.len() as f64 * 8.0 / segment.duration;
@@ -233,7 +233,8 @@ fn measured_peak(look: &Look<'_>, rendition: &Rendition<'_>) -> Option<f64> {
 fn marked(look: &Look<'_>, out: &mut Out) {
     for rendition in look.media_renditions() {
         let segments = &rendition.latest().media.segments;
-        for (before, after) in segments.iter().zip(segments.iter().skip(1)) {
+        let changes = segments.iter().zip(segments.iter().skip(1)).filter(|(before, after)| before.map != after.map);
+        for (before, after) in changes {
             let inits = (look.init_for(rendition, before), look.init_for(rendition, after));
             let (Some(old), Some(new)) = inits else { continue };
             out.check(
@@ -248,10 +249,15 @@ fn marked(look: &Look<'_>, out: &mut Out) {
 
 fn init_segments(look: &Look<'_>, out: &mut Out) {
     for rendition in look.media_renditions() {
+        let mut line = 0;
         for segment in rendition.latest().media.segments.iter().filter(|segment| !segment.gap) {
+            // One tag applies to many segments.
+            let own = segment.map.as_ref().map_or(0, |map| map.line);
+            if std::mem::replace(&mut line, own) == own {
+                continue;
+            }
             let fetches = look.init_fetches(rendition, segment);
             let Some(fetch) = fetches.first() else { continue };
-            let line = segment.map.as_ref().map_or(segment.line, |map| map.line);
             let opened = look.init_for(rendition, segment).is_some();
             // Codecs that we don't know have init segments all the same.
             let looks_right = fetch.success().is_some_and(|answer| contains_moov(&answer.body));
@@ -276,7 +282,7 @@ fn found(look: &Look<'_>, out: &mut Out) {
     for rendition in &look.renditions {
         for snapshot in &rendition.snapshots {
             for segment in snapshot.media.segments.iter().filter(|segment| !segment.gap) {
-                let Ok(url) = rendition.url.join(&segment.uri) else { continue };
+                let Some(url) = look.fetched(rendition, segment) else { continue };
                 let Some(fetch) = look.fetches(&url, segment.range).first() else { continue };
                 // A redirect is another rule's business.
                 let redirected = fetch.outcome.as_ref().is_ok_and(|answer| (300..400).contains(&answer.status));

@@ -226,7 +226,7 @@ fn map_present(look: &Look<'_>, out: &mut Out) {
     for (rendition, snapshot) in each_latest(look) {
         for segment in snapshot.media.segments.iter().filter(|segment| !segment.gap) {
             let path = segment.uri.split(['?', '#']).next().unwrap_or("");
-            let opened = rendition.url.join(&segment.uri).ok().and_then(|url| look.fragment(&url, segment.range));
+            let opened = look.fetched(rendition, segment).and_then(|url| look.fragment(&url, segment.range));
             let fmp4 = [".m4s", ".mp4", ".m4v", ".m4a", ".cmfv", ".cmfa"].iter().any(|end| path.ends_with(end));
             if fmp4 || opened.is_some() {
                 out.check(
