@@ -153,10 +153,8 @@ impl Upstream {
     async fn ask(&self, index: usize, origin: &Origin, target: &PathAndQuery, wait: Wait) -> Result<Answer, Failure> {
         let deadline = tokio::time::Instant::now() + wait.head;
         let slots = if wait.held { &origin.held } else { &origin.quick };
-        let permit = match tokio::time::timeout_at(deadline, Arc::clone(slots).acquire_owned()).await {
-            Ok(Ok(permit)) => permit,
-            _ => return Err(Failure::Busy),
-        };
+        let acquired = tokio::time::timeout_at(deadline, Arc::clone(slots).acquire_owned()).await;
+        let Ok(Ok(permit)) = acquired else { return Err(Failure::Busy) };
         let mut response = self.send(origin, target, deadline, wait).await;
         if matches!(response, Err(Failure::Broken)) {
             // Most likely a kept connection that the origin closed at this very moment: GET may be sent again.

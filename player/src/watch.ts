@@ -44,7 +44,7 @@ export function watch(root: HTMLElement, page: Watch): void {
 }
 
 class WatchPage {
-  readonly #element = el("div", { class: "player" });
+  readonly #element = el("main", { class: "player" });
   readonly #notices = new NoticeView(what => this.#do(() => this.#offered(what)));
   readonly #stage: Stage;
   readonly #player: Player;

@@ -3,7 +3,10 @@
 //! Everything listens on loopback at port 0, lives in a folder of its own and is ended with its owner. Waiting is for a
 //! condition with a deadline, never for a time.
 
+pub mod flv;
 mod publisher;
+pub mod rtmp;
+pub mod served;
 mod server;
 mod viewer;
 

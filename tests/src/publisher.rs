@@ -76,7 +76,17 @@ impl Ffmpeg {
 
     /// Publishes a file in real time as it is.
     pub fn publish_file(file: &Path, url: &str, options: &[&str]) -> Self {
-        let mut args: Vec<String> = vec!["-re".to_owned(), "-i".to_owned(), file.display().to_string()];
+        Self::send(&["-re"], file, url, options)
+    }
+
+    /// Publishes a file as it is, as fast as the server takes it.
+    pub fn send_file(file: &Path, url: &str, options: &[&str]) -> Self {
+        Self::send(&[], file, url, options)
+    }
+
+    fn send(pace: &[&str], file: &Path, url: &str, options: &[&str]) -> Self {
+        let mut args: Vec<String> = pace.iter().map(|&option| option.to_owned()).collect();
+        args.extend(["-i".to_owned(), file.display().to_string()]);
         args.extend(["-c", "copy"].map(str::to_owned));
         args.extend(options.iter().map(|&option| option.to_owned()));
         args.extend(["-f", "flv", url].map(str::to_owned));

@@ -101,8 +101,8 @@ pub(crate) struct Testsource {
     /// Frames a second: 25, 29.97 or 30000/1001
     #[arg(long, default_value = "30", value_name = "RATE", value_parser = rate)]
     pub(crate) fps: (u32, u32),
-    /// Seconds from one key frame to the next
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = seconds)]
+    /// Seconds from one key frame to the next, up to 60; 0 makes every picture one
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
     pub(crate) keyint: f64,
     /// Video bits a second: 6000k, 6M or 6000000
     #[arg(long, default_value = "6000k", value_name = "RATE", value_parser = bitrate)]
@@ -113,6 +113,9 @@ pub(crate) struct Testsource {
     /// Stop after this many seconds; without it only Ctrl-C does
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) duration: Option<f64>,
+    /// When the server refuses or goes away, try again after this many seconds; without it that is the end
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) reconnect: Option<f64>,
 }
 
 /// Options of `lint`.

@@ -19,6 +19,9 @@ use std::process::ExitCode;
 /// The command line or the configuration was wrong (EX_USAGE of sysexits.h).
 const WRONG_USAGE: u8 = 64;
 
+/// It was tried and went wrong.
+const FAILED: u8 = 1;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -41,7 +44,7 @@ fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("live360: {error:#}");
-        ExitCode::from(if error.is::<ConfigError>() { WRONG_USAGE } else { 1 })
+        ExitCode::from(if error.is::<ConfigError>() { WRONG_USAGE } else { FAILED })
     })
 }
 

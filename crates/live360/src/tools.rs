@@ -7,7 +7,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tools::lint::{CannotLook, Options, Outcome};
+use tools::lint::{self, CannotLook, Options, Outcome};
+use tools::testsource;
 
 /// `lint`: rules are broken.
 const BREACHES: u8 = 1;
@@ -17,31 +18,42 @@ const CANNOT_LOOK: u8 = 2;
 
 /// Publishes the test picture until its time is over, a signal, or a failure.
 pub(crate) fn testsource(options: Testsource) -> anyhow::Result<ExitCode> {
-    let settings = tools::testsource::Settings {
+    let options = testsource::Options {
         url: options.url,
         width: options.size.0,
         height: options.size.1,
         frame_rate: options.fps,
-        keyint: Duration::from_secs_f64(options.keyint),
+        keyframe_s: options.keyint,
         bitrate: options.bitrate,
         audio: !options.no_audio,
         duration: options.duration.map(Duration::from_secs_f64),
+        reconnect: options.reconnect.map(Duration::from_secs_f64),
+        ..testsource::Options::default()
     };
-    runtime()?
-        .block_on(async {
-            let mut signals = Signals::take()?;
-            let stop = CancellationToken::new();
-            let mut publishing = std::pin::pin!(tools::testsource::run(settings, stop.clone()));
-            tokio::select! {
-                outcome = publishing.as_mut() => return Ok(outcome?),
-                _ = signals.next() => stop.cancel(),
-            }
-            tokio::select! {
-                outcome = publishing => Ok(outcome?),
-                _ = signals.next() => Ok(()),
-            }
-        })
-        .map(|()| ExitCode::SUCCESS)
+    match runtime()?.block_on(publish(options)) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("live360: {error}");
+            let wrong_usage = matches!(error, testsource::Error::Address(_) | testsource::Error::Option { .. });
+            Ok(ExitCode::from(if wrong_usage { crate::WRONG_USAGE } else { crate::FAILED }))
+        }
+    }
+}
+
+/// The first signal lets it say goodbye to the server, the second one doesn't wait for that.
+async fn publish(options: testsource::Options) -> Result<(), testsource::Error> {
+    let stop = CancellationToken::new();
+    let mut publishing = std::pin::pin!(testsource::run(options, stop.clone()));
+    // Without signals, which only a system short of everything refuses, the default action ends the process.
+    let Ok(mut signals) = Signals::take() else { return publishing.await };
+    tokio::select! {
+        outcome = publishing.as_mut() => return outcome,
+        _ = signals.next() => stop.cancel(),
+    }
+    tokio::select! {
+        outcome = publishing => outcome,
+        _ = signals.next() => Ok(()),
+    }
 }
 
 /// Looks at a stream and prints the report.
@@ -55,7 +67,7 @@ pub(crate) fn lint(options: Lint) -> anyhow::Result<ExitCode> {
         insecure: options.insecure,
         ..Options::new(options.url)
     };
-    let report = match runtime()?.block_on(tools::lint::run(options)) {
+    let report = match runtime()?.block_on(lint::run(options)) {
         Ok(report) => report,
         Err(error @ CannotLook::Accept { .. }) => {
             eprintln!("live360: --accept: {error}");

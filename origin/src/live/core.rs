@@ -171,7 +171,9 @@ impl Core {
                 self.unpublish(out);
                 if matches!(self.state, State::Ended(_)) {
                     self.last_number = self.last_number();
-                    self.epoch = None;
+                    if let Some(epoch) = self.epoch.take() {
+                        out.push(Effect::Expired(epoch.window().numbers().collect()));
+                    }
                 }
                 (self.params, self.session, self.state) = (params, Some(Session::default()), State::Live);
                 out.push(Effect::Changed);

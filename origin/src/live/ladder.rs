@@ -6,6 +6,7 @@ use codec::child::{Child, Limits, SendError};
 use codec::ladder::{FromLadder, Settings, ToLadder};
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// How long after a child's death the next one is started: at first, and at most. Doubled each time in a row.
@@ -39,19 +40,33 @@ pub(crate) struct Ladder {
     started: Option<Instant>,
     restart_at: Option<Instant>,
     restart_after: Duration,
+    /// A child being started again, in a task of its own: waiting for it may be interrupted, starting it may not.
+    starting: Option<JoinHandle<Result<Child, codec::Error>>>,
 }
 
 impl Ladder {
     /// No child yet; `program` is this binary.
     pub(crate) fn new(program: PathBuf) -> Self {
-        Self { program, child: None, settings: None, started: None, restart_at: None, restart_after: RESTART_AFTER }
+        Self {
+            program,
+            child: None,
+            settings: None,
+            started: None,
+            restart_at: None,
+            restart_after: RESTART_AFTER,
+            starting: None,
+        }
     }
 
-    /// Starts a child with these settings; one that runs is killed. `false` if it could not be started: it is tried again.
-    pub(crate) async fn start(&mut self, settings: Settings) -> bool {
+    /// Starts a child with these settings; one that runs is killed. If it cannot be started it is tried again.
+    pub(crate) async fn start(&mut self, settings: Settings) {
+        (self.child, self.restart_at) = (None, None);
+        if let Some(starting) = self.starting.take() {
+            starting.abort();
+        }
+        let started = spawn(self.program.clone(), settings.clone()).await;
         self.settings = Some(settings);
-        self.child = None;
-        self.spawn().await
+        self.settle(started);
     }
 
     /// Sends to the child. `false` if it is so far behind that it was not taken.
@@ -79,21 +94,29 @@ impl Ladder {
                 self.plan_restart();
                 return Event::Gone;
             }
-            match self.restart_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
+            if let Some(starting) = &mut self.starting {
+                let started = starting.await;
+                self.starting = None;
+                // A task that was aborted or that panicked started nothing.
+                if started.is_ok_and(|started| self.settle(started)) {
+                    return Event::Up;
+                }
+                continue;
             }
-            self.restart_at = None;
-            if self.spawn().await {
-                return Event::Up;
+            match (self.restart_at, self.settings.clone()) {
+                (Some(at), Some(settings)) => {
+                    tokio::time::sleep_until(at).await;
+                    self.restart_at = None;
+                    self.starting = Some(tokio::spawn(spawn(self.program.clone(), settings)));
+                }
+                _ => std::future::pending().await,
             }
         }
     }
 
-    async fn spawn(&mut self) -> bool {
-        let Some(settings) = self.settings.clone() else { return false };
-        let limits = Limits { queue_messages: QUEUE_MESSAGES, queue_bytes: QUEUE_BYTES, ..Limits::default() };
-        match Child::spawn(&self.program, settings, limits).await {
+    /// Takes a started child over, or plans the next try.
+    fn settle(&mut self, started: Result<Child, codec::Error>) -> bool {
+        match started {
             Ok(child) => {
                 tracing::info!(pid = child.pid(), "ladder opened");
                 (self.child, self.started) = (Some(child), Some(Instant::now()));
@@ -109,7 +132,9 @@ impl Ladder {
 
     fn plan_restart(&mut self) {
         let lived = self.started.take().map(|started| started.elapsed());
-        tracing::info!(lived_s = lived.unwrap_or_default().as_secs(), "ladder closed");
+        if let Some(lived) = lived {
+            tracing::info!(lived_s = lived.as_secs(), "ladder closed");
+        }
         if self.settings.is_none() {
             return;
         }
@@ -119,4 +144,9 @@ impl Ladder {
         self.restart_at = Some(Instant::now() + self.restart_after);
         self.restart_after = (self.restart_after * 2).min(RESTART_AFTER_MAX);
     }
+}
+
+async fn spawn(program: PathBuf, settings: Settings) -> Result<Child, codec::Error> {
+    let limits = Limits { queue_messages: QUEUE_MESSAGES, queue_bytes: QUEUE_BYTES, ..Limits::default() };
+    Child::spawn(&program, settings, limits).await
 }

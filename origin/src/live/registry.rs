@@ -47,7 +47,7 @@ impl Registry {
             if let Some(name) = folder.file_name().to_str().and_then(|name| name.parse::<StreamName>().ok()) {
                 let mut streams = self.streams();
                 if streams.len() < STREAMS_MAX {
-                    match self.open(&mut streams, name.clone()) {
+                    match self.open(&mut streams, &name) {
                         Ok(_) => tracing::info!(stream = %name, "stream restored"),
                         Err(error) => tracing::warn!(stream = %name, %error, "cannot take up a stream"),
                     }
@@ -98,22 +98,26 @@ impl Registry {
     fn open(
         self: &Arc<Self>,
         streams: &mut BTreeMap<StreamName, Arc<Stream>>,
-        name: StreamName,
+        name: &StreamName,
     ) -> Result<Arc<Stream>, store::Error> {
-        let (stream, task) = Stream::new(self.setup(&name))?;
+        let (stream, task) = Stream::new(self.setup(name))?;
         streams.insert(name.clone(), stream.clone());
         let (registry, shutdown, opened) = (Arc::downgrade(self), self.shutdown.clone(), stream.clone());
         self.tasks.spawn(async move {
             task.run(shutdown).await;
             if let Some(registry) = registry.upgrade() {
-                // Unless a new one has the name by now.
-                let mut streams = registry.streams();
-                if streams.get(&name).is_some_and(|current| Arc::ptr_eq(current, &opened)) {
-                    streams.remove(&name);
-                }
+                registry.forget(&opened);
             }
         });
         Ok(stream)
+    }
+
+    /// Drops a stream whose task has ended, unless a new one has the name by now.
+    fn forget(&self, stream: &Arc<Stream>) {
+        let mut streams = self.streams();
+        if streams.get(&stream.name).is_some_and(|current| Arc::ptr_eq(current, stream)) {
+            streams.remove(&stream.name);
+        }
     }
 
     fn setup(&self, name: &StreamName) -> Setup {
@@ -149,7 +153,7 @@ impl Registry {
         if streams.len() >= STREAMS_MAX {
             return Err(Refusal::TooManyStreams(STREAMS_MAX));
         }
-        self.open(&mut streams, name.clone()).map_err(|error| {
+        self.open(&mut streams, name).map_err(|error| {
             tracing::error!(stream = %name, %error, "cannot open a stream");
             Refusal::Disk
         })
@@ -171,6 +175,7 @@ impl Ingest for Door {
             {
                 return answer;
             }
+            self.0.forget(&stream);
         }
         Err(Refusal::ShuttingDown)
     }

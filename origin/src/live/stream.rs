@@ -51,6 +51,9 @@ pub(crate) enum Command {
     End,
 }
 
+/// No segment is longer than this, in seconds.
+const LONGEST_SEGMENT_S: u32 = 11;
+
 /// What a stream's task needs.
 #[derive(Debug)]
 pub(crate) struct Task {
@@ -60,6 +63,8 @@ pub(crate) struct Task {
     ladder: Ladder,
     publisher: Option<Publisher>,
     key: Option<Secret>,
+    /// How long playlists are, in seconds.
+    window_s: u32,
 }
 
 /// How a stream is made.
@@ -80,6 +85,8 @@ impl Stream {
     /// A new stream, or one that an earlier process left in its folder, and the task to run it.
     pub(crate) fn new(setup: Setup) -> Result<(Arc<Self>, Task), store::Error> {
         let Setup { name, options, listed, key, dir, program } = setup;
+        // A playlist may be longer than its window by a segment.
+        let window_s = options.window_s + LONGEST_SEGMENT_S;
         let (files, writes) = Files::new(dir)?;
         let (state, keys) = files.left_behind()?;
         let core = match state.and_then(|text| read_state(&name, &text)) {
@@ -103,7 +110,7 @@ impl Stream {
             warnings: Mutex::default(),
         });
         let ladder = Ladder::new(program);
-        let task = Task { stream: stream.clone(), commands: inbox, writes, ladder, publisher: None, key };
+        let task = Task { stream: stream.clone(), commands: inbox, writes, ladder, publisher: None, key, window_s };
         Ok((stream, task))
     }
 
@@ -281,9 +288,7 @@ impl Task {
 
     /// Removed segments stay for as long as the longest playlist that named them (§6.2.2).
     fn expire(&self, numbers: Vec<u64>) {
-        let window_s =
-            self.stream.core().window().map_or(0, |window| window.terms().window_s + window.terms().target_s);
-        self.stream.files.expire(numbers, utc_ms() + i64::from(window_s) * 1000);
+        self.stream.files.expire(numbers, utc_ms() + i64::from(self.window_s) * 1000);
     }
 
     fn save(&self) {

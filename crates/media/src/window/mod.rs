@@ -153,6 +153,11 @@ impl Window {
         self.columns.iter().map(|column| column.rendition.0)
     }
 
+    /// The numbers in the window.
+    pub fn numbers(&self) -> std::ops::Range<u64> {
+        self.first..self.next_number()
+    }
+
     /// The number that the next slot gets.
     pub fn next_number(&self) -> u64 {
         self.first.saturating_add(self.slots.len() as u64)
@@ -247,8 +252,7 @@ impl Window {
 
     /// The rendition will have nothing of what it lacks so far.
     pub fn gap_all(&mut self, rendition: Rendition) {
-        let numbers = self.first..self.next_number();
-        numbers.for_each(|msn| self.gap(rendition, msn));
+        self.numbers().for_each(|msn| self.gap(rendition, msn));
     }
 
     /// Whether the rendition has the segment whole.

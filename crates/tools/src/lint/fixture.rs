@@ -13,12 +13,13 @@ use media::hls::date;
 use media::mp4::{Sample, Track, chunk, init_audio, init_video};
 use media::projection::Layout;
 use std::fmt::Write;
+use std::sync::OnceLock;
 use url::Url;
 
 /// Number of the first segment; two seconds each since 1970.
 pub(super) const FIRST: u64 = 897_597_750;
 /// When it was on air, in milliseconds since 1970: 2026-11-20T17:25:00Z.
-const FIRST_MS: u64 = FIRST * 2000;
+pub(super) const FIRST_MS: u64 = FIRST * 2000;
 /// Segments in the window: just over a quarter of an hour.
 pub(super) const WINDOW: u64 = 456;
 /// Segments before which the timeline breaks: one that soon leaves the window, one that stays.
@@ -35,7 +36,7 @@ pub(super) const HIGH: usize = 0;
 pub(super) const LOW: usize = 1;
 pub(super) const AUDIO: usize = 2;
 pub(super) const IFRAMES: usize = 3;
-const FOLDERS: [&str; 3] = ["high", "low", "audio"];
+pub(super) const FOLDERS: [&str; 3] = ["high", "low", "audio"];
 
 /// A way to look at the same content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,13 +47,23 @@ pub(super) enum Kind {
 
 /// The live stream.
 pub(super) fn live() -> Observed {
-    let mut observed = stream(Kind::Live);
-    observed.probes = probes();
-    observed
+    static ONCE: OnceLock<Observed> = OnceLock::new();
+    ONCE.get_or_init(|| Observed { probes: probes(), ..stream(Kind::Live) }).clone()
 }
 
 /// The same, ended and whole.
 pub(super) fn vod() -> Observed {
+    static ONCE: OnceLock<Observed> = OnceLock::new();
+    ONCE.get_or_init(make_vod).clone()
+}
+
+/// An encrypted stream of MPEG-TS, known by its media playlist.
+pub(super) fn encrypted() -> Observed {
+    static ONCE: OnceLock<Observed> = OnceLock::new();
+    ONCE.get_or_init(make_encrypted).clone()
+}
+
+fn make_vod() -> Observed {
     let mut observed = stream(Kind::Vod);
     let url = with_query(&observed.playlists[HIGH].url, "_HLS_msn=897598999&_HLS_part=0");
     let body = media_playlist(Kind::Vod, HIGH, 0);
@@ -60,8 +71,7 @@ pub(super) fn vod() -> Observed {
     observed
 }
 
-/// An encrypted stream of MPEG-TS, known by its media playlist.
-pub(super) fn encrypted() -> Observed {
+fn make_encrypted() -> Observed {
     let url = address("keyed/index.m3u8");
     let snapshots = (0..MOMENTS).step_by(2).map(|moment| {
         let body = encrypted_playlist(moment / 2);
@@ -292,11 +302,11 @@ fn audio_start(msn: u64) -> u64 {
 }
 
 /// Parts published by a moment.
-fn parts_at(moment: u64) -> u64 {
+pub(super) fn parts_at(moment: u64) -> u64 {
     WINDOW * 2 + 1 + moment
 }
 
-fn multivariant() -> String {
+pub(super) fn multivariant() -> String {
     let mut text = String::from(
         "#EXTM3U\n#EXT-X-VERSION:12\n#EXT-X-INDEPENDENT-SEGMENTS\n\
          #EXT-X-CONTENT-STEERING:SERVER-URI=\"/steer\",PATHWAY-ID=\"a\"\n\
@@ -324,7 +334,7 @@ fn control() -> &'static str {
 }
 
 /// A playlist of the stream at a moment.
-fn media_playlist(kind: Kind, index: usize, moment: u64) -> String {
+pub(super) fn media_playlist(kind: Kind, index: usize, moment: u64) -> String {
     let moment = if kind == Kind::Vod { 0 } else { moment };
     let iframes = index >= IFRAMES;
     let folder = if iframes { index - IFRAMES } else { index };
@@ -420,15 +430,16 @@ fn tail(text: &mut String, folder: usize, moment: u64, map: &mut Option<bool>) {
     }
 }
 
-/// A delta update: the six segments of the skip boundary, and the others skipped.
-fn delta(moment: u64) -> String {
+/// A delta update: what lies behind the skip boundary, with a segment of grace, is skipped.
+pub(super) fn delta(moment: u64) -> String {
     let full = media_playlist(Kind::Live, HIGH, moment).replace("VERSION:6", "VERSION:9");
     let skipped = WINDOW - 7;
     let first = FIRST + parts_at(moment) / 2 - WINDOW + skipped;
-    let (header, _) = full.split_once("#EXT-X-DISCONTINUITY-SEQUENCE:3\n").unwrap();
+    let (header, _) = full.split_once("#EXT-X-MAP").unwrap();
+    let header = header.replace("#EXT-X-DISCONTINUITY\n", "");
     let marker = format!("#EXT-X-PROGRAM-DATE-TIME:{}\n", date((first * 2000) as i64));
     let (_, rest) = full.split_once(&marker).unwrap();
-    format!("{header}#EXT-X-DISCONTINUITY-SEQUENCE:3\n#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n{marker}{rest}")
+    format!("{header}#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n{marker}{rest}")
 }
 
 fn encrypted_playlist(moved: u64) -> String {

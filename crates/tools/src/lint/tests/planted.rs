@@ -20,16 +20,11 @@ const fn plant(rule: &'static str, base: fn() -> Observed, mutate: fn(&mut Obser
     Plant { rule, also: &[], base, mutate }
 }
 
+/// All of them.
 pub(super) fn all() -> Vec<Plant> {
-    let mut all = playlists();
-    all.extend(moments());
-    all.extend(renditions_and_media());
-    all.extend(multivariants());
-    all.extend(delivery());
-    all.extend(low_latency());
-    all.extend(parts());
-    all.extend(probes());
-    all
+    let groups: [fn() -> Vec<Plant>; 8] =
+        [playlists, moments, renditions_and_media, multivariants, delivery, low_latency, parts, probes];
+    groups.iter().flat_map(|group| group()).collect()
 }
 
 /// The segment that is newest at the first moment, and one that nobody opened.
@@ -132,7 +127,7 @@ fn shift_media(observed: &mut Observed, folder: usize, ticks: u64) {
     }
 }
 
-fn playlists() -> Vec<Plant> {
+pub(super) fn playlists() -> Vec<Plant> {
     vec![
         plant("V1.present", live, |o| every(o, HIGH, "#EXT-X-TARGETDURATION:2\n", "")),
         plant("V1.longest", live, |o| {
@@ -167,7 +162,7 @@ fn playlists() -> Vec<Plant> {
     ]
 }
 
-fn moments() -> Vec<Plant> {
+pub(super) fn moments() -> Vec<Plant> {
     vec![
         plant("V1.constant", live, |o| at(o, HIGH, 0, "TARGETDURATION:2", "TARGETDURATION:3")),
         plant("V9.steps", live, |o| at(o, HIGH, 5, "DISCONTINUITY-SEQUENCE:4", "DISCONTINUITY-SEQUENCE:3")),
@@ -188,7 +183,7 @@ fn moments() -> Vec<Plant> {
     ]
 }
 
-fn renditions_and_media() -> Vec<Plant> {
+pub(super) fn renditions_and_media() -> Vec<Plant> {
     vec![
         plant("V1.same", vod, |o| every(o, AUDIO, "TARGETDURATION:2", "TARGETDURATION:3")),
         plant("V3.aligned", live, |o| change(o, LOW, |text| shift_dates(&text, 5))),
@@ -229,7 +224,7 @@ fn renditions_and_media() -> Vec<Plant> {
     ]
 }
 
-fn multivariants() -> Vec<Plant> {
+pub(super) fn multivariants() -> Vec<Plant> {
     vec![
         Plant {
             also: &["V5.multivariant"],
@@ -276,7 +271,7 @@ fn multivariants() -> Vec<Plant> {
     ]
 }
 
-fn delivery() -> Vec<Plant> {
+pub(super) fn delivery() -> Vec<Plant> {
     vec![
         plant("V15.gzip", live, |o| {
             o.playlists[HIGH].snapshots[0].outcome.as_mut().unwrap().headers.remove("content-encoding");
@@ -313,7 +308,7 @@ fn delivery() -> Vec<Plant> {
     ]
 }
 
-fn low_latency() -> Vec<Plant> {
+pub(super) fn low_latency() -> Vec<Plant> {
     vec![
         plant("L1.hold-back", live, |o| everywhere(o, ",HOLD-BACK=6.0", ",HOLD-BACK=5.0")),
         plant("L1.part-hold-back", live, |o| everywhere(o, "PART-HOLD-BACK=3.03", "PART-HOLD-BACK=2.5")),
@@ -333,7 +328,7 @@ fn low_latency() -> Vec<Plant> {
     ]
 }
 
-fn parts() -> Vec<Plant> {
+pub(super) fn parts() -> Vec<Plant> {
     vec![
         plant("L2.inf", live, |o| every(o, HIGH, "#EXT-X-PART-INF:PART-TARGET=1.01\n", "")),
         plant("L2.longest", live, |o| every(o, HIGH, "PART-TARGET=1.01", "PART-TARGET=0.99")),
@@ -381,7 +376,7 @@ fn parts() -> Vec<Plant> {
     ]
 }
 
-fn probes() -> Vec<Plant> {
+pub(super) fn probes() -> Vec<Plant> {
     vec![
         plant("L4.no-msn", live, |o| probe_status(o, |asked| *asked == Asked::PartWithoutMsn, 200)),
         plant("L4.too-far", live, |o| probe_status(o, |asked| *asked == Asked::MsnTooFar, 200)),
