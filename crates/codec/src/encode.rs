@@ -171,6 +171,16 @@ impl Aac {
     }
 }
 
+impl Drop for Aac {
+    /// Takes out what is inside: libav would complain in the log.
+    fn drop(&mut self) {
+        let mut packet = Packet::empty();
+        if self.inner.send_eof().is_ok() {
+            while self.inner.receive_packet(&mut packet).is_ok() {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, header};
 use media::hls;
-use media::hls::reload::{Answer, judge};
+use media::hls::reload::{Answer, Ask, judge};
 use media::ladder::Rendition;
 use media::route::File;
 use service::http::{Body, Content, accepts_gzip, error};
@@ -31,7 +31,7 @@ pub(super) fn multivariant(stream: &Stream, request: &Parts) -> Response<Body> {
     }
 }
 
-/// A media or I-frame playlist; a media playlist may be asked to wait.
+/// A media or I-frame playlist, which may be asked to wait.
 pub(super) async fn media(
     stream: &Stream,
     rendition: Rendition,
@@ -43,10 +43,12 @@ pub(super) async fn media(
         Ok(directives) => directives,
         Err(words) => return error(StatusCode::BAD_REQUEST, words),
     };
-    if *file == File::IFrames {
-        let playlist = stream.core().playlist(rendition).filter(|_| rendition != Rendition::Audio);
-        return playlist.map_or_else(not_yet, |playlist| answer(hls::iframes(&playlist), request));
+    let iframes = *file == File::IFrames;
+    if iframes && rendition == Rendition::Audio {
+        return error(StatusCode::NOT_FOUND, "sound has no I-frames");
     }
+    // An I-frame playlist lists whole segments: it can be waited for by number, not by part (§6.2.5.2).
+    let ask = if iframes { Ask { part: None, ..directives.ask } } else { directives.ask };
     let terms = stream.core().window().map(|window| window.terms());
     let Some(terms) = terms else { return not_yet() };
     let mut changes = stream.changes();
@@ -54,8 +56,8 @@ pub(super) async fn media(
     tokio::pin!(deadline);
     loop {
         let tip = stream.core().window().map(|window| window.tip(rendition)).unwrap_or_default();
-        match judge(tip, directives.ask, terms.part_ms) {
-            Answer::Now => return render(stream, rendition, directives, request),
+        match judge(tip, ask, terms.part_ms) {
+            Answer::Now => return render(stream, rendition, iframes, directives, request),
             Answer::Bad(words) => return error(StatusCode::BAD_REQUEST, words),
             Answer::Wait => {}
         }
@@ -67,9 +69,16 @@ pub(super) async fn media(
     }
 }
 
-fn render(stream: &Stream, rendition: Rendition, directives: Directives, request: &Parts) -> Response<Body> {
+fn render(
+    stream: &Stream,
+    rendition: Rendition,
+    iframes: bool,
+    directives: Directives,
+    request: &Parts,
+) -> Response<Body> {
     let playlist = stream.core().playlist(rendition);
     match playlist {
+        Some(playlist) if iframes => answer(hls::iframes(&playlist), request),
         Some(playlist) if directives.skip => answer(playlist.render_delta(), request),
         Some(playlist) => answer(playlist.render(), request),
         None => not_yet(),

@@ -5,8 +5,12 @@ use super::media::{MediaPlaylist, line};
 /// The I-frame playlist that goes with a media playlist.
 pub fn iframes(media: &MediaPlaylist) -> String {
     let mut out = String::with_capacity(256 + 120 * media.segments.len());
-    line(&mut out, format_args!("#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:{}", media.target_s));
+    // EXT-X-MAP needs version 5 here, where EXT-X-I-FRAMES-ONLY stands (§8).
+    line(&mut out, format_args!("#EXTM3U\n#EXT-X-VERSION:5\n#EXT-X-TARGETDURATION:{}", media.target_s));
     line(&mut out, format_args!("#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-I-FRAMES-ONLY"));
+    if !media.ended {
+        media.write_server_control(&mut out);
+    }
     line(&mut out, format_args!("#EXT-X-MEDIA-SEQUENCE:{}", media.media_sequence));
     line(&mut out, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{}", media.discontinuity_sequence));
     let mut map = "";

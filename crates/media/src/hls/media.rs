@@ -106,7 +106,8 @@ impl MediaPlaylist {
         line(&mut out, format_args!("#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}", self.target_s));
         line(&mut out, format_args!("#EXT-X-INDEPENDENT-SEGMENTS"));
         if !self.ended {
-            self.write_control(&mut out);
+            self.write_server_control(&mut out);
+            line(&mut out, format_args!("#EXT-X-PART-INF:PART-TARGET={}", f64::from(self.part_ms) / 1000.0));
         }
         line(&mut out, format_args!("#EXT-X-MEDIA-SEQUENCE:{}", self.media_sequence));
         line(&mut out, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence));
@@ -134,7 +135,8 @@ impl MediaPlaylist {
         out
     }
 
-    fn write_control(&self, out: &mut String) {
+    /// EXT-X-SERVER-CONTROL, the same in every playlist of a stream (§6.2.4).
+    pub(super) fn write_server_control(&self, out: &mut String) {
         let part = f64::from(self.part_ms) / 1000.0;
         line(
             out,
@@ -145,7 +147,6 @@ impl MediaPlaylist {
                 3.0 * part,
             ),
         );
-        line(out, format_args!("#EXT-X-PART-INF:PART-TARGET={part}"));
     }
 
     fn write_tail(&self, out: &mut String) {

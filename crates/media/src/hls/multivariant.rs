@@ -52,7 +52,8 @@ const GROUP: &str = "audio";
 impl Multivariant {
     /// The playlist as text.
     pub fn render(&self) -> String {
-        let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+        // No EXT-X-VERSION: nothing here needs one above 1 (§8).
+        let mut out = String::from("#EXTM3U\n#EXT-X-INDEPENDENT-SEGMENTS\n");
         if let Some(AudioGroup { uri, channels, .. }) = &self.audio {
             line(
                 &mut out,
@@ -123,7 +124,6 @@ mod tests {
             }],
         };
         let expected = r#"#EXTM3U
-#EXT-X-VERSION:6
 #EXT-X-INDEPENDENT-SEGMENTS
 #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Main",LANGUAGE="und",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="foo/audio/index.m3u8"
 #EXT-X-STREAM-INF:BANDWIDTH=2330000,AVERAGE-BANDWIDTH=2128000,CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=960x480,FRAME-RATE=30.000,CLOSED-CAPTIONS=NONE,AUDIO="audio"

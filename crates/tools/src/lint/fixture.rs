@@ -176,7 +176,11 @@ fn probes() -> Vec<Probe> {
         playlist: IFRAMES,
         fetch: playlist(&playlist_url(IFRAMES), 12.0, &media_playlist(Kind::Live, IFRAMES, 1), 1),
     };
-    let delta = Probe { asked: Asked::Delta, playlist: HIGH, fetch: playlist(&with_query(&playlist_url(HIGH), "_HLS_skip=YES"), 11.0, &delta(0), 0) };
+    let delta = Probe {
+        asked: Asked::Delta,
+        playlist: HIGH,
+        fetch: playlist(&with_query(&playlist_url(HIGH), "_HLS_skip=YES"), 11.0, &delta(HIGH, 0), 0),
+    };
     let last = segment_url(HIGH, FIRST + 1);
     let mut unknown = refused(Asked::Unknown, "", 404);
     unknown.fetch.url = address("high/0-not-there.m4s");
@@ -240,7 +244,8 @@ fn is_new(msn: u64) -> bool {
 /// An init segment: before the last break, the source was a small one.
 pub(super) fn init(folder: usize, new: bool, layout: Layout) -> Bytes {
     let pps = [0x68, 0xeb, 0xe3, 0xcb, 0x22, 0xc0];
-    let large = b"\x67\x64\x00\x28\xac\xd9\x40\x78\x07\x9b\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x01\x40\xf1\x83\x19\x60";
+    let large =
+        b"\x67\x64\x00\x28\xac\xd9\x40\x78\x07\x9b\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x01\x40\xf1\x83\x19\x60";
     let small = b"\x67\x64\x00\x1f\xac\xd9\x40\xf0\x3d\xb0\x11\x00\x00\x03\x00\x10\x00\x00\x03\x00\x14\x0f\x18\x31\x96";
     match (folder, new) {
         (AUDIO, _) => init_audio(&AudioConfig::lc(48_000, 2).unwrap()),
@@ -272,7 +277,8 @@ pub(super) fn segment_at(folder: usize, msn: u64, off: u64, idr: bool) -> Bytes 
     if folder == AUDIO {
         let start = audio_start(msn);
         let count = audio_start(msn + 1) - start;
-        let frame = || Sample { duration: 1024, composition_offset: 0, sync: true, data: Bytes::from_static(&[0x21; 40]) };
+        let frame =
+            || Sample { duration: 1024, composition_offset: 0, sync: true, data: Bytes::from_static(&[0x21; 40]) };
         let samples: Vec<Sample> = (0..count).map(|_| frame()).collect();
         let base = media_ms(msn) * 48 - (msn - FIRST) * 96_000 + start * 1024;
         return chunk(Track::Audio, 1, base + off, &samples);
@@ -312,7 +318,9 @@ pub(super) fn multivariant() -> String {
          #EXT-X-CONTENT-STEERING:SERVER-URI=\"/steer\",PATHWAY-ID=\"a\"\n\
          #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"Main\",LANGUAGE=\"und\",DEFAULT=YES,URI=\"foo/audio/index.m3u8\"\n",
     );
-    for (folder, size, codec, peak) in [("high", "1920x960", "avc1.640028", 60_000), ("low", "960x480", "avc1.64001f", 40_000)] {
+    for (folder, size, codec, peak) in
+        [("high", "1920x960", "avc1.640028", 60_000), ("low", "960x480", "avc1.64001f", 40_000)]
+    {
         let average = peak - 5000;
         writeln!(
             text,
@@ -385,8 +393,12 @@ fn head(text: &mut String, folder: usize, msn: u64, map: &mut Option<bool>) {
     if map.replace(is_new(msn)) != Some(is_new(msn)) {
         writeln!(text, "#EXT-X-MAP:URI=\"init-{}.mp4\"", u8::from(is_new(msn))).unwrap();
     }
-    let late_ms = if folder == AUDIO { audio_start(msn) * 1024 / 48 - (msn - FIRST) * 2000 } else { 0 };
-    writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", date((msn * 2000 + late_ms) as i64)).unwrap();
+    writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", date((msn * 2000 + late_ms(folder, msn)) as i64)).unwrap();
+}
+
+/// How long after the video's cut a segment begins, in milliseconds.
+fn late_ms(folder: usize, msn: u64) -> u64 {
+    if folder == AUDIO { audio_start(msn) * 1024 / 48 - (msn - FIRST) * 2000 } else { 0 }
 }
 
 fn seconds(folder: usize, msn: u64) -> String {
@@ -426,25 +438,28 @@ fn tail(text: &mut String, folder: usize, moment: u64, map: &mut Option<bool>) {
     writeln!(text, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{open}.{open_parts}.m4s\"").unwrap();
     let (msn, part) = if open_parts > 0 { (open, open_parts - 1) } else { (open - 1, 1) };
     for (_, other) in FOLDERS.iter().enumerate().filter(|(index, _)| *index != folder) {
-        writeln!(text, "#EXT-X-RENDITION-REPORT:URI=\"../{other}/index.m3u8\",LAST-MSN={msn},LAST-PART={part}").unwrap();
+        writeln!(text, "#EXT-X-RENDITION-REPORT:URI=\"../{other}/index.m3u8\",LAST-MSN={msn},LAST-PART={part}")
+            .unwrap();
     }
 }
 
 /// A delta update: what lies behind the skip boundary, with a segment of grace, is skipped.
-pub(super) fn delta(moment: u64) -> String {
-    let full = media_playlist(Kind::Live, HIGH, moment).replace("VERSION:6", "VERSION:9");
+pub(super) fn delta(folder: usize, moment: u64) -> String {
+    let full = media_playlist(Kind::Live, folder, moment).replace("VERSION:6", "VERSION:9");
     let skipped = WINDOW - 7;
     let first = FIRST + parts_at(moment) / 2 - WINDOW + skipped;
     let (header, _) = full.split_once("#EXT-X-MAP").unwrap();
     let header = header.replace("#EXT-X-DISCONTINUITY\n", "");
-    let marker = format!("#EXT-X-PROGRAM-DATE-TIME:{}\n", date((first * 2000) as i64));
+    let marker = format!("#EXT-X-PROGRAM-DATE-TIME:{}\n", date((first * 2000 + late_ms(folder, first)) as i64));
     let (_, rest) = full.split_once(&marker).unwrap();
     format!("{header}#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}\n{marker}{rest}")
 }
 
 fn encrypted_playlist(moved: u64) -> String {
     let first = FIRST + moved;
-    let mut text = format!("#EXTM3U\n#EXT-X-VERSION:5\n#EXT-X-TARGETDURATION:2\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MEDIA-SEQUENCE:{first}\n");
+    let mut text = format!(
+        "#EXTM3U\n#EXT-X-VERSION:5\n#EXT-X-TARGETDURATION:2\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MEDIA-SEQUENCE:{first}\n"
+    );
     text.push_str("#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"skd://1\",KEYFORMAT=\"com.apple.streamingkeydelivery\"\n");
     for msn in first..first + WINDOW {
         let at = date((msn * 2000) as i64);

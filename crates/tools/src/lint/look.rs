@@ -237,7 +237,7 @@ impl<'a> Rendition<'a> {
 impl<'a> Snapshot<'a> {
     fn read(fetch: &'a Fetch) -> Option<Self> {
         match playlist_of(fetch)? {
-            Playlist::Media(media) => Some(Self { fetch, media }),
+            Playlist::Media(media) => Some(Self { fetch, media: *media }),
             Playlist::Multivariant(_) => None,
         }
     }

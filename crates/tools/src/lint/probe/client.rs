@@ -159,7 +159,8 @@ impl Client {
             body.extend_from_slice(&data);
         }
         let body = body.freeze();
-        let gzip = head.headers.get("content-encoding").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"gzip"));
+        let gzip =
+            head.headers.get("content-encoding").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"gzip"));
         let body = if gzip { inflate(&body, self.body_bytes_max)? } else { body };
         Ok(Answer { status: head.status.as_u16(), version: head.version, tls, headers: head.headers, body })
     }

@@ -18,9 +18,10 @@ const NEWEST: usize = 4;
 
 /// The media playlists that a multivariant playlist lists, each once.
 pub(super) fn playlists(listing: &Multivariant, base: &Url, notes: &mut Vec<String>) -> Vec<(Url, Role)> {
-    let variants = listing.variants.iter().map(|variant| {
-        (Some(variant.uri.as_str()), if variant.has_video() { Role::Video } else { Role::Audio })
-    });
+    let variants = listing
+        .variants
+        .iter()
+        .map(|variant| (Some(variant.uri.as_str()), if variant.has_video() { Role::Video } else { Role::Audio }));
     let media = listing.media.iter().map(|tag| {
         let role = match tag.attributes.get("TYPE") {
             Some("AUDIO") => Role::Audio,

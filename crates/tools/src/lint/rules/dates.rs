@@ -6,10 +6,22 @@ use crate::lint::parse::parse_http_date;
 
 pub(super) const RULES: &[Rule] = &[
     must("V4.dates", "every live playlist has EXT-X-PROGRAM-DATE-TIME (8.4)", present),
-    must("V4.forward", "dates go forward: a segment begins at most a second before the one before it ends (§6.2.1)", forward),
-    must("V4.consistent", "dates map to the same media times in all playlists, and all have them if any has (§6.2.4)", consistent),
+    must(
+        "V4.forward",
+        "dates go forward: a segment begins at most a second before the one before it ends (§6.2.1)",
+        forward,
+    ),
+    must(
+        "V4.consistent",
+        "dates map to the same media times in all playlists, and all have them if any has (§6.2.4)",
+        consistent,
+    ),
     should("V4.after-break", "every segment after an EXT-X-DISCONTINUITY has a date of its own (§6.2.1)", after_break),
-    should("V4.airtime", "dates are those of the broadcast: a live playlist ends near the server's own time (8.5)", airtime),
+    should(
+        "V4.airtime",
+        "dates are those of the broadcast: a live playlist ends near the server's own time (8.5)",
+        airtime,
+    ),
 ];
 
 /// How far an end of a live playlist may lie before the server's time, beyond three target durations, in seconds.

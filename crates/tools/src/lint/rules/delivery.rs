@@ -14,7 +14,11 @@ pub(super) const RULES: &[Rule] = &[
     must("V16.redirect", "requests for media are not redirected (8.18)", redirect),
     should("V16.stale", "a live playlist's Last-Modified is at most three target durations before Date (8.24)", stale),
     must("L6.http2", "low-latency streams are served by HTTP/2 or later (appendix B)", http2),
-    should("L7.playlist", "a live playlist may be cached for at most half a target duration, and says so (appendix B)", playlist_age),
+    should(
+        "L7.playlist",
+        "a live playlist may be cached for at most half a target duration, and says so (appendix B)",
+        playlist_age,
+    ),
     should("L7.errors", "errors may be cached for at most a target duration (appendix B)", error_age),
 ];
 
@@ -23,7 +27,8 @@ const PLAIN: &str = "plain http: transport is not looked at";
 fn playlists<'a>(look: &Look<'a>) -> impl Iterator<Item = (&'a Fetch, &'a Answer)> {
     let answered = |fetch: &'a Fetch| fetch.success().map(|answer| (fetch, answer));
     // The first answer of each address says it; the others are the same server again.
-    let media = look.renditions.iter().filter_map(|rendition| rendition.snapshots.first()).map(|snapshot| snapshot.fetch);
+    let media =
+        look.renditions.iter().filter_map(|rendition| rendition.snapshots.first()).map(|snapshot| snapshot.fetch);
     let all: Vec<_> = look.multivariant.iter().map(|listing| listing.fetch).chain(media).filter_map(answered).collect();
     all.into_iter()
 }
@@ -67,11 +72,7 @@ fn mime(look: &Look<'_>, out: &mut Out) {
         let Some(answer) = fetch.success() else { continue };
         let kind = answer.content_type().unwrap_or_default();
         let (good, wanted) = recommended(&answer.body, &kind, fetch.url.path());
-        out.check(
-            good,
-            || Place::of(&fetch.url, "Content-Type"),
-            || format!("{kind:?}: answer with {wanted}"),
-        );
+        out.check(good, || Place::of(&fetch.url, "Content-Type"), || format!("{kind:?}: answer with {wanted}"));
     }
 }
 
@@ -211,7 +212,7 @@ fn error_age(look: &Look<'_>, out: &mut Out) {
 /// The media playlist that a probe brought back.
 pub(super) fn probed(fetch: &Fetch) -> Option<crate::lint::parse::Media> {
     match playlist_of(fetch)? {
-        Playlist::Media(media) => Some(media),
+        Playlist::Media(media) => Some(*media),
         Playlist::Multivariant(_) => None,
     }
 }

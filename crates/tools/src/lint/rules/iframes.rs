@@ -11,7 +11,11 @@ pub(super) const RULES: &[Rule] = &[
     must("V8.codecs", "EXT-X-I-FRAME-STREAM-INF has CODECS (9.3)", codecs),
     must("V8.resolution", "EXT-X-I-FRAME-STREAM-INF has RESOLUTION (9.4)", resolution),
     must("V8.only", "I-frame playlists have EXT-X-I-FRAMES-ONLY (6.8)", only),
-    must("V8.picture", "each entry of an I-frame playlist is a moof with its picture, which decodes alone (6.10, §4.4.3.6)", picture),
+    must(
+        "V8.picture",
+        "each entry of an I-frame playlist is a moof with its picture, which decodes alone (6.10, §4.4.3.6)",
+        picture,
+    ),
     should("V8.dense", "I-frame playlists have a picture a second (6.2)", dense),
     should("V8.several", "there are I-frame playlists of several bit rates (6.6)", several),
 ];

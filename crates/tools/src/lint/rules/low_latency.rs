@@ -7,7 +7,11 @@ use url::Url;
 
 pub(super) const RULES: &[Rule] = &[
     must("L1.hold-back", "HOLD-BACK is at least three target durations (§4.4.3.8)", hold_back),
-    must("L1.part-hold-back", "PART-HOLD-BACK is there with EXT-X-PART-INF, at least three times the longest PART-TARGET (§4.4.3.8, 14.3)", part_hold_back),
+    must(
+        "L1.part-hold-back",
+        "PART-HOLD-BACK is there with EXT-X-PART-INF, at least three times the longest PART-TARGET (§4.4.3.8, 14.3)",
+        part_hold_back,
+    ),
     must("L1.skip-until", "CAN-SKIP-UNTIL is at least six target durations (§4.4.3.8)", skip_until),
     should("L1.delta", "playlists longer than two minutes offer delta updates (14.4)", delta),
     must("L1.block", "low-latency playlists have CAN-BLOCK-RELOAD=YES (appendix B)", block),
@@ -22,14 +26,19 @@ pub(super) const RULES: &[Rule] = &[
 const NONE: &str = "the stream is not a low-latency one";
 
 fn low_latency<'l, 'a>(look: &'l Look<'a>) -> impl Iterator<Item = (&'l Rendition<'a>, &'l Media)> {
-    look.renditions.iter().map(|rendition| (rendition, &rendition.latest().media)).filter(|(_, media)| media.low_latency())
+    look.renditions
+        .iter()
+        .map(|rendition| (rendition, &rendition.latest().media))
+        .filter(|(_, media)| media.low_latency())
 }
 
 /// Checks a number of EXT-X-SERVER-CONTROL against a smallest value.
 fn at_least(look: &Look<'_>, out: &mut Out, name: &str, least: impl Fn(&Media) -> Option<f64>) {
     for rendition in &look.renditions {
         let media = &rendition.latest().media;
-        let Some(tag) = media.server_control.as_ref().filter(|tag| tag.attributes.get(name).is_some()) else { continue };
+        let Some(tag) = media.server_control.as_ref().filter(|tag| tag.attributes.get(name).is_some()) else {
+            continue;
+        };
         let Some(least) = least(media) else { continue };
         let value = tag.attributes.number(name);
         out.check(

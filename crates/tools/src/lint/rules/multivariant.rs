@@ -6,20 +6,36 @@ use crate::lint::parse::{Attributes, Variant};
 use std::collections::HashSet;
 
 pub(super) const RULES: &[Rule] = &[
-    must("V5.independent", "EXT-X-INDEPENDENT-SEGMENTS stands in the multivariant playlist, or in every video playlist (9.12)", independent),
-    should("V5.multivariant", "EXT-X-INDEPENDENT-SEGMENTS stands in the multivariant playlist (9.11)", independent_above),
+    must(
+        "V5.independent",
+        "EXT-X-INDEPENDENT-SEGMENTS stands in the multivariant playlist, or in every video playlist (9.12)",
+        independent,
+    ),
+    should(
+        "V5.multivariant",
+        "EXT-X-INDEPENDENT-SEGMENTS stands in the multivariant playlist (9.11)",
+        independent_above,
+    ),
     must("V6.bandwidth", "every variant has BANDWIDTH (§4.4.6.2)", bandwidth),
     must("V6.average", "every variant has AVERAGE-BANDWIDTH, at most BANDWIDTH (9.14)", average),
     must("V6.codecs", "every variant has CODECS (9.1)", codecs),
     must("V6.resolution", "every variant with video has RESOLUTION (9.2)", resolution),
     must("V6.frame-rate", "every variant with video has FRAME-RATE (9.15)", frame_rate),
     must("V7.rates", "there are several bit rates of video (9.9)", several_rates),
-    must("V7.media", "EXT-X-MEDIA has TYPE, GROUP-ID and NAME, and variants name groups that exist (§4.4.6.1)", media_tags),
+    must(
+        "V7.media",
+        "EXT-X-MEDIA has TYPE, GROUP-ID and NAME, and variants name groups that exist (§4.4.6.1)",
+        media_tags,
+    ),
     must("V7.language", "every EXT-X-MEDIA that is not video has LANGUAGE (8.10)", language),
     should("V7.split", "video and audio are separate streams (9.5)", split),
     should("V17.failover", "streams are listed twice, or steered, so that players can fail over (10.2)", failover),
     should("V17.pathway", "EXT-X-CONTENT-STEERING has a PATHWAY-ID (9.18)", pathway),
-    must("V19.syntax", "REQ-VIDEO-LAYOUT is a quoted list of known specifiers, joined by / in an entry (§4.4.6.2)", layout_syntax),
+    must(
+        "V19.syntax",
+        "REQ-VIDEO-LAYOUT is a quoted list of known specifiers, joined by / in an entry (§4.4.6.2)",
+        layout_syntax,
+    ),
 ];
 
 const NONE: &str = "the address leads to no multivariant playlist";

@@ -14,7 +14,11 @@ pub(super) const RULES: &[Rule] = &[
     must("V3.timestamps", "the same moment has the same media time on all video renditions (§6.2.4)", timestamps),
     must("V6.codecs-true", "CODECS names every format that the segments have (§6.2.4)", codecs_true),
     should("V6.resolution-true", "RESOLUTION is the size of the picture (§4.4.6.2)", resolution_true),
-    must("V6.peak", "no segment's bit rate is above BANDWIDTH by more than 25 % live or 10 % in VOD (9.13, 1.27, 1.29)", peak),
+    must(
+        "V6.peak",
+        "no segment's bit rate is above BANDWIDTH by more than 25 % live or 10 % in VOD (9.13, 1.27, 1.29)",
+        peak,
+    ),
     must("V9.marked", "where codec, size or timescale change there is an EXT-X-DISCONTINUITY (8.13, §6.2.1)", marked),
     must("V14.init", "EXT-X-MAP leads to an init segment (§3.1.2)", init_segments),
     must("V16.found", "every listed segment without EXT-X-GAP can be downloaded at once (§6.2.1)", found),
@@ -37,11 +41,20 @@ fn sums(look: &Look<'_>, out: &mut Out) {
         for segment in &opened {
             let tolerance = segment.frame_s + ROUNDING_S;
             let off = segment.segment.duration - segment.length_s;
-            out.check(off.abs() <= tolerance, || at(rendition, segment), || {
-                format!("EXTINF {} for {:.6} s of media: write what was cut, with 6 decimals", segment.segment.duration_text, segment.length_s)
-            });
+            out.check(
+                off.abs() <= tolerance,
+                || at(rendition, segment),
+                || {
+                    format!(
+                        "EXTINF {} for {:.6} s of media: write what was cut, with 6 decimals",
+                        segment.segment.duration_text, segment.length_s
+                    )
+                },
+            );
             let same_line = segment.segment.discontinuity_number == first.segment.discontinuity_number;
-            if let Some(listed) = listed_between(rendition, first.segment.msn, segment.segment.msn).filter(|_| same_line) {
+            if let Some(listed) =
+                listed_between(rendition, first.segment.msn, segment.segment.msn).filter(|_| same_line)
+            {
                 let real = segment.start_s - first.start_s;
                 out.check((listed - real).abs() <= tolerance, || at(rendition, segment), || {
                     let from = first.segment.msn;
@@ -68,9 +81,14 @@ fn idr(look: &Look<'_>, out: &mut Out) {
         for opened in look.opened(rendition) {
             let sync = opened.fragment.tracks.first().is_some_and(|track| track.first_is_sync);
             let holds = sync && first_picture_is_idr(look, &opened).unwrap_or(true);
-            out.check(holds, || at(rendition, &opened), || {
-                "its first picture is no IDR: cut at real IDRs only (NAL type 5), whatever the container flags".to_owned()
-            });
+            out.check(
+                holds,
+                || at(rendition, &opened),
+                || {
+                    "its first picture is no IDR: cut at real IDRs only (NAL type 5), whatever the container flags"
+                        .to_owned()
+                },
+            );
         }
     }
     out.skip(NOTHING);
@@ -99,9 +117,11 @@ fn continuity(look: &Look<'_>, out: &mut Out) {
             for (before, after) in chunks {
                 let end = before.base_decode_time.saturating_add(before.duration) as f64 / scale;
                 let off = after.base_decode_time as f64 / scale - end;
-                out.check(off.abs() <= ROUNDING_S, || at(rendition, segment), || {
-                    format!("a chunk inside begins {:+.3} ms off the end of the one before (tfdt)", off * 1000.0)
-                });
+                out.check(
+                    off.abs() <= ROUNDING_S,
+                    || at(rendition, segment),
+                    || format!("a chunk inside begins {:+.3} ms off the end of the one before (tfdt)", off * 1000.0),
+                );
             }
         }
         for (before, after) in opened.iter().zip(opened.iter().skip(1)) {
@@ -110,9 +130,16 @@ fn continuity(look: &Look<'_>, out: &mut Out) {
                 continue;
             }
             let off = after.decode_start_s - (before.decode_start_s + before.length_s);
-            out.check(off.abs() <= ROUNDING_S, || at(rendition, after), || {
-                format!("tfdt is {:+.3} ms off the end of the segment before: go on there, or mark a discontinuity", off * 1000.0)
-            });
+            out.check(
+                off.abs() <= ROUNDING_S,
+                || at(rendition, after),
+                || {
+                    format!(
+                        "tfdt is {:+.3} ms off the end of the segment before: go on there, or mark a discontinuity",
+                        off * 1000.0
+                    )
+                },
+            );
         }
     }
     out.skip(NOTHING);
@@ -120,7 +147,7 @@ fn continuity(look: &Look<'_>, out: &mut Out) {
 
 fn timestamps(look: &Look<'_>, out: &mut Out) {
     let mut videos = look.video_renditions();
-    let Some(reference) = videos.next() else { return };
+    let Some(reference) = videos.next() else { return out.skip("there is no video playlist") };
     let known = look.opened(reference);
     for rendition in videos {
         for opened in look.opened(rendition) {
@@ -132,9 +159,16 @@ fn timestamps(look: &Look<'_>, out: &mut Out) {
             });
             let Some(same) = same else { continue };
             let off = opened.start_s - same.start_s;
-            out.check(off.abs() <= ROUNDING_S, || at(rendition, &opened), || {
-                format!("it begins {:+.3} ms off the first rendition in media time: stamp all from one clock", off * 1000.0)
-            });
+            out.check(
+                off.abs() <= ROUNDING_S,
+                || at(rendition, &opened),
+                || {
+                    format!(
+                        "it begins {:+.3} ms off the first rendition in media time: stamp all from one clock",
+                        off * 1000.0
+                    )
+                },
+            );
         }
     }
     out.skip("no two renditions had an opened segment of the same date");
@@ -164,7 +198,11 @@ fn codecs_true(look: &Look<'_>, out: &mut Out) {
             let here = init.codec_string.as_str();
             let named = codecs.split(',').map(str::trim).any(|codec| {
                 // A codec that we can't spell out is compared by its name alone.
-                if here.contains('.') { codec.eq_ignore_ascii_case(here) } else { codec.split('.').next() == here.split('.').next() }
+                if here.contains('.') {
+                    codec.eq_ignore_ascii_case(here)
+                } else {
+                    codec.split('.').next() == here.split('.').next()
+                }
             });
             out.check(
                 named,
@@ -195,7 +233,8 @@ fn resolution_true(look: &Look<'_>, out: &mut Out) {
 fn peak(look: &Look<'_>, out: &mut Out) {
     let Some(listing) = &look.multivariant else { return out.skip("no multivariant playlist") };
     for (index, variant) in listing.playlist.variants.iter().enumerate() {
-        let (Some(bandwidth), Some(own)) = (variant.attributes.integer("BANDWIDTH"), look.rendition_at(&variant.uri)) else {
+        let (Some(bandwidth), Some(own)) = (variant.attributes.integer("BANDWIDTH"), look.rendition_at(&variant.uri))
+        else {
             continue;
         };
         let Some(video) = measured_peak(look, own) else { continue };
@@ -240,11 +279,14 @@ fn marked(look: &Look<'_>, out: &mut Out) {
             out.check(
                 old == new || after.discontinuity.is_some(),
                 || Place::line(rendition.url, after.line, format!("segment {}", after.msn)),
-                || "its init segment says something else than the one before: put #EXT-X-DISCONTINUITY before it".to_owned(),
+                || {
+                    "its init segment says something else than the one before: put #EXT-X-DISCONTINUITY before it"
+                        .to_owned()
+                },
             );
         }
     }
-    out.skip("no init segment could be opened");
+    out.skip("no EXT-X-MAP changes, or what it leads to could not be opened");
 }
 
 fn init_segments(look: &Look<'_>, out: &mut Out) {

@@ -8,12 +8,20 @@ use crate::lint::parse::{Media, Part};
 pub(super) const RULES: &[Rule] = &[
     must("L2.inf", "a playlist with parts has EXT-X-PART-INF with PART-TARGET (§4.4.3.7)", part_inf),
     must("L2.longest", "no part is longer than PART-TARGET (§4.4.4.9)", longest),
-    must("L2.shortest", "parts are at least 85 % of PART-TARGET, but for those with INDEPENDENT or GAP, before a gap, or last in their segment (§4.4.4.9)", shortest),
+    must(
+        "L2.shortest",
+        "parts are at least 85 % of PART-TARGET, but for those with INDEPENDENT or GAP, before a gap, or last in their segment (§4.4.4.9)",
+        shortest,
+    ),
     must("L2.constant", "PART-TARGET never changes", constant),
     must("L2.sum", "the parts of a segment add up to it (§3.2)", sum),
     should("L2.recommended", "PART-TARGET is one second (14.2c)", recommended),
     should("L2.independent", "a video segment's first part has INDEPENDENT=YES (§4.4.4.9)", independent),
-    must("L3.before", "EXT-X-MAP, KEY, PROGRAM-DATE-TIME and DISCONTINUITY of a segment stand before its first part (§4.4.4.9)", before),
+    must(
+        "L3.before",
+        "EXT-X-MAP, KEY, PROGRAM-DATE-TIME and DISCONTINUITY of a segment stand before its first part (§4.4.4.9)",
+        before,
+    ),
     must("L3.cadence", "a new part comes within one PART-TARGET of the one before (§6.2.1)", cadence),
     should("L3.trim", "parts leave the playlist three target durations from its end (§6.2.2)", trim),
     must("L3.order", "a listed part stays as it is, and parts leave in order (§6.2.2)", order),
@@ -65,7 +73,8 @@ fn shortest(look: &Look<'_>, out: &mut Out) {
         let parts: Vec<_> = media.parts().collect();
         for (position, (msn, index, part)) in parts.iter().enumerate() {
             let next = parts.get(position.saturating_add(1));
-            let last_of_segment = next.is_some_and(|(other, ..)| other != msn) || *msn < media.open.msn && next.is_none();
+            let last_of_segment =
+                next.is_some_and(|(other, ..)| other != msn) || *msn < media.open.msn && next.is_none();
             let excused = part.independent || part.gap || last_of_segment || next.is_some_and(|(.., next)| next.gap);
             // The newest part may turn out to be its segment's last one.
             let unknown = next.is_none();
@@ -171,7 +180,8 @@ fn cadence(look: &Look<'_>, out: &mut Out) {
         }
         // The first answer shows a part of unknown age. One late part is the network's as much as the server's, so
         // a gap counts where a player at PART-HOLD-BACK runs dry, or if parts are late on the whole.
-        let gaps: Vec<f64> = arrivals.windows(2).skip(1).filter_map(|pair| Some(pair.get(1)? - pair.first()?)).collect();
+        let gaps: Vec<f64> =
+            arrivals.windows(2).skip(1).filter_map(|pair| Some(pair.get(1)? - pair.first()?)).collect();
         if gaps.len() < 3 {
             out.skip("too few parts came while looking");
             continue;
@@ -211,7 +221,8 @@ fn order(look: &Look<'_>, out: &mut Out) {
             // By address, since a segment that lost some of its parts no longer tells their indexes.
             let known = addresses(&before.media);
             let new = addresses(&after.media);
-            let Some(start) = new.first().and_then(|first| known.iter().position(|part| same_bytes(part, first))) else {
+            let Some(start) = new.first().and_then(|first| known.iter().position(|part| same_bytes(part, first)))
+            else {
                 continue;
             };
             for (old, new) in known.iter().skip(start).zip(&new) {

@@ -8,7 +8,11 @@ use crate::lint::parse::{Attributes, Common, Media, Multivariant, Playlist};
 pub(super) const RULES: &[Rule] = &[
     must("V1.present", "EXT-X-TARGETDURATION is there, a whole number of seconds (§4.4.3.1)", target_present),
     must("V1.longest", "EXTINF, rounded, is at most EXT-X-TARGETDURATION (§6.2.1, 7.7)", longest),
-    must("V9.sequence", "EXT-X-DISCONTINUITY-SEQUENCE is always there in a live playlist that ever has a discontinuity (8.17)", discontinuity_sequence),
+    must(
+        "V9.sequence",
+        "EXT-X-DISCONTINUITY-SEQUENCE is always there in a live playlist that ever has a discontinuity (8.17)",
+        discontinuity_sequence,
+    ),
     must("V11.six", "a live playlist has at least six segments (8.11)", six_segments),
     should("V11.quarter-hour", "a live playlist has at least 15 minutes of content (8.12)", quarter_hour),
     must("V12.grammar", "every line can be read (§4)", grammar),
@@ -46,7 +50,9 @@ fn longest(look: &Look<'_>, out: &mut Out) {
                     || Place::line(rendition.url, segment.duration_line, format!("segment {}", segment.msn)),
                     || {
                         let (lasts, target) = (&segment.duration_text, target.value);
-                        format!("EXTINF {lasts} s against a target of {target} s: cut sooner, or start with a larger target")
+                        format!(
+                            "EXTINF {lasts} s against a target of {target} s: cut sooner, or start with a larger target"
+                        )
                     },
                 );
             }
@@ -89,6 +95,7 @@ fn six_segments(look: &Look<'_>, out: &mut Out) {
             || format!("{} segments: keep a longer window", media.segments.len()),
         );
     }
+    out.skip("nothing is live");
 }
 
 fn quarter_hour(look: &Look<'_>, out: &mut Out) {
@@ -100,6 +107,7 @@ fn quarter_hour(look: &Look<'_>, out: &mut Out) {
             || format!("{duration:.0} s are listed: keep a longer window, so that viewers can go back"),
         );
     }
+    out.skip("nothing is live");
 }
 
 fn grammar(look: &Look<'_>, out: &mut Out) {
@@ -126,7 +134,9 @@ fn version_enough(look: &Look<'_>, out: &mut Out) {
 
 fn version_lean(look: &Look<'_>, out: &mut Out) {
     for (place, declared, (needed, why)) in versions(look) {
-        let mend = || format!("version {declared} is declared, {needed} is enough ({why}): older players refuse more for nothing");
+        let mend = || {
+            format!("version {declared} is declared, {needed} is enough ({why}): older players refuse more for nothing")
+        };
         out.check(declared <= needed, || place, mend);
     }
 }
@@ -142,21 +152,21 @@ fn versions(look: &Look<'_>) -> Vec<(Place, u64, Needed)> {
     let listing = look.multivariant.iter();
     let listing = listing.map(|l| of(&l.fetch.url, &l.playlist.common, multivariant_version(&l.playlist)));
     let media = each_latest(look).map(|(r, s)| of(r.url, &s.media.common, media_version(&s.media)));
-    let deltas = look.observed.probes.iter().filter(|probe| probe.asked == Asked::Delta).filter_map(|probe| {
-        match playlist_of(&probe.fetch)? {
+    let deltas =
+        look.observed.probes.iter().filter(|probe| probe.asked == Asked::Delta).filter_map(|probe| match playlist_of(
+            &probe.fetch,
+        )? {
             Playlist::Media(media) => Some(of(&probe.fetch.url, &media.common, media_version(&media))),
             Playlist::Multivariant(_) => None,
-        }
-    });
+        });
     listing.chain(media).chain(deltas).collect()
 }
 
 /// The lowest version that may be declared (§8), and what needs it.
 fn media_version(media: &Media) -> Needed {
     let key = |name: &str| media.segments.iter().any(|s| s.keys.iter().any(|key| key.attributes.get(name).is_some()));
-    let method = |name: &str| {
-        media.segments.iter().any(|s| s.keys.iter().any(|key| key.attributes.get("METHOD") == Some(name)))
-    };
+    let method =
+        |name: &str| media.segments.iter().any(|s| s.keys.iter().any(|key| key.attributes.get("METHOD") == Some(name)));
     let map = media.segments.iter().any(|segment| segment.map.is_some());
     let ranges = media.segments.iter().any(|segment| segment.range.is_some());
     let fractions = media.segments.iter().any(|segment| segment.duration_text.contains('.'));
@@ -177,10 +187,10 @@ fn media_version(media: &Media) -> Needed {
 }
 
 fn multivariant_version(playlist: &Multivariant) -> Needed {
-    let service = playlist.media.iter().any(|tag| {
-        tag.attributes.get("INSTREAM-ID").is_some_and(|id| id.starts_with("SERVICE"))
-    });
-    let tags = playlist.variants.iter().map(|v| &v.attributes).chain(playlist.iframes.iter().map(|tag| &tag.attributes));
+    let service =
+        playlist.media.iter().any(|tag| tag.attributes.get("INSTREAM-ID").is_some_and(|id| id.starts_with("SERVICE")));
+    let tags =
+        playlist.variants.iter().map(|v| &v.attributes).chain(playlist.iframes.iter().map(|tag| &tag.attributes));
     let required = tags.flat_map(|attributes| attributes.names()).any(|name| name.starts_with("REQ-"));
     highest(&[
         (service, 7, "a SERVICE value of INSTREAM-ID"),

@@ -14,7 +14,11 @@ pub(super) const RULES: &[Rule] = &[
     must("L4.blocks", "a request for the next part or segment is held until it is listed (§6.2.5.2)", blocks),
     should("L4.late", "what can't be answered within three target durations is answered 503 (§6.2.5.2)", late),
     should("L4.iframes", "I-frame playlists can block too, by _HLS_msn (§6.2.5.2)", iframes_block),
-    must("L4.delta", "with CAN-SKIP-UNTIL, _HLS_skip=YES is answered with EXT-X-SKIP if something can be skipped (§6.2.5.1)", delta),
+    must(
+        "L4.delta",
+        "with CAN-SKIP-UNTIL, _HLS_skip=YES is answered with EXT-X-SKIP if something can be skipped (§6.2.5.1)",
+        delta,
+    ),
     must("L5.held", "a hinted part can be asked for at once, and comes whole (§6.2.6)", hinted),
     must("L5.trickle", "no byte of a part is sent before all can be (§6.2.6)", trickle),
     should("L5.unknown", "what is neither there nor hinted is answered 404 (§6.2.6)", unknown),
@@ -31,7 +35,9 @@ fn each(
     fault: impl Fn(&Probe, &Rendition<'_>) -> Option<String>,
 ) {
     for probe in look.observed.probes.iter().filter(|probe| wanted(&probe.asked)) {
-        let Some(rendition) = look.renditions.iter().find(|rendition| rendition.index == probe.playlist) else { continue };
+        let Some(rendition) = look.renditions.iter().find(|rendition| rendition.index == probe.playlist) else {
+            continue;
+        };
         let fault = fault(probe, rendition);
         out.check(fault.is_none(), || Place::file(&probe.fetch.url), || fault.clone().unwrap_or_default());
     }
@@ -57,11 +63,11 @@ fn part_too_far(look: &Look<'_>, out: &mut Out) {
 }
 
 fn old_msn(look: &Look<'_>, out: &mut Out) {
-    each(look, out, |asked| *asked == Asked::OldMsn, |probe, rendition| whole(probe, rendition));
+    each(look, out, |asked| *asked == Asked::OldMsn, whole);
 }
 
 fn after_end(look: &Look<'_>, out: &mut Out) {
-    each(look, out, |asked| *asked == Asked::AfterEnd, |probe, rendition| whole(probe, rendition));
+    each(look, out, |asked| *asked == Asked::AfterEnd, whole);
 }
 
 /// A fault unless the whole playlist came back.
@@ -81,9 +87,8 @@ fn reaches(probe: &Probe, msn: u64, part: Option<u64>) -> Option<String> {
         return Some(format!("it {}: hold it until it can be answered 200", probe.fetch.said()));
     };
     let listed = media.segments.last().is_some_and(|segment| segment.msn >= msn);
-    let has_part = part.is_some_and(|part| {
-        media.open.msn > msn || media.open.msn == msn && media.open.parts.len() as u64 > part
-    });
+    let has_part =
+        part.is_some_and(|part| media.open.msn > msn || media.open.msn == msn && media.open.parts.len() as u64 > part);
     let fault = || format!("the answer ends before {}: hold it until that is listed", named(msn, part));
     (!listed && !has_part && media.end.is_none()).then(fault)
 }
@@ -93,19 +98,29 @@ fn named(msn: u64, part: Option<u64>) -> String {
 }
 
 fn part_beyond_end(look: &Look<'_>, out: &mut Out) {
-    each(look, out, |asked| matches!(asked, Asked::PartBeyondEnd { .. }), |probe, _| match probe.asked {
-        Asked::PartBeyondEnd { msn } => reaches(probe, msn.saturating_add(1), Some(0)),
-        _ => None,
-    });
+    each(
+        look,
+        out,
+        |asked| matches!(asked, Asked::PartBeyondEnd { .. }),
+        |probe, _| match probe.asked {
+            Asked::PartBeyondEnd { msn } => reaches(probe, msn.saturating_add(1), Some(0)),
+            _ => None,
+        },
+    );
 }
 
 fn blocks(look: &Look<'_>, out: &mut Out) {
-    each(look, out, |asked| matches!(asked, Asked::Next { .. }), |probe, _| match probe.asked {
-        // Whether 503 is right is another rule's business.
-        Asked::Next { .. } if unavailable(probe) => None,
-        Asked::Next { msn, part } => reaches(probe, msn, part),
-        _ => None,
-    });
+    each(
+        look,
+        out,
+        |asked| matches!(asked, Asked::Next { .. }),
+        |probe, _| match probe.asked {
+            // Whether 503 is right is another rule's business.
+            Asked::Next { .. } if unavailable(probe) => None,
+            Asked::Next { msn, part } => reaches(probe, msn, part),
+            _ => None,
+        },
+    );
 }
 
 fn unavailable(probe: &Probe) -> bool {
@@ -123,49 +138,74 @@ fn late(look: &Look<'_>, out: &mut Out) {
 }
 
 fn iframes_block(look: &Look<'_>, out: &mut Out) {
-    each(look, out, |asked| matches!(asked, Asked::IFramesNext { .. }), |probe, _| match probe.asked {
-        Asked::IFramesNext { msn } => reaches(probe, msn, None),
-        _ => None,
-    });
+    each(
+        look,
+        out,
+        |asked| matches!(asked, Asked::IFramesNext { .. }),
+        |probe, _| match probe.asked {
+            Asked::IFramesNext { msn } => reaches(probe, msn, None),
+            _ => None,
+        },
+    );
 }
 
 fn delta(look: &Look<'_>, out: &mut Out) {
-    each(look, out, |asked| *asked == Asked::Delta, |probe, rendition| {
-        let Some(media) = probed(&probe.fetch) else {
-            return Some(format!("it {}: answer 200 with a delta update", probe.fetch.said()));
-        };
-        let full = &rendition.snapshots.first()?.media;
-        let until = full.server_control.as_ref()?.attributes.number("CAN-SKIP-UNTIL")?;
-        // With a segment of grace, so that one which left meanwhile makes no difference.
-        let skippable = full.duration() > until + 2.0 * full.target_s().unwrap_or(6.0);
-        let Some(skip) = &media.skip else {
-            return skippable.then(|| "nothing was skipped: replace what lies before the skip boundary by EXT-X-SKIP".to_owned());
-        };
-        let count = skip.attributes.integer("SKIPPED-SEGMENTS").unwrap_or(0);
-        if count == 0 {
-            return Some("EXT-X-SKIP without SKIPPED-SEGMENTS, or with 0".to_owned());
-        }
-        let left = media.duration();
-        let fault = || format!("{left:.1} s are left, less than CAN-SKIP-UNTIL={until}: skip only what is older");
-        (left + 0.001 < until - full.target_s().unwrap_or(6.0)).then(fault)
-    });
+    each(
+        look,
+        out,
+        |asked| *asked == Asked::Delta,
+        |probe, rendition| {
+            let Some(media) = probed(&probe.fetch) else {
+                return Some(format!("it {}: answer 200 with a delta update", probe.fetch.said()));
+            };
+            let full = &rendition.snapshots.first()?.media;
+            let until = full.server_control.as_ref()?.attributes.number("CAN-SKIP-UNTIL")?;
+            // With a segment of grace, so that one which left meanwhile makes no difference.
+            let skippable = full.duration() > until + 2.0 * full.target_s().unwrap_or(6.0);
+            let Some(skip) = &media.skip else {
+                return skippable.then(|| {
+                    "nothing was skipped: replace what lies before the skip boundary by EXT-X-SKIP".to_owned()
+                });
+            };
+            let count = skip.attributes.integer("SKIPPED-SEGMENTS").unwrap_or(0);
+            if count == 0 {
+                return Some("EXT-X-SKIP without SKIPPED-SEGMENTS, or with 0".to_owned());
+            }
+            let left = media.duration();
+            let fault = || format!("{left:.1} s are left, less than CAN-SKIP-UNTIL={until}: skip only what is older");
+            (left + 0.001 < until - full.target_s().unwrap_or(6.0)).then(fault)
+        },
+    );
 }
 
 fn hinted(look: &Look<'_>, out: &mut Out) {
-    each(look, out, |asked| *asked == Asked::Hinted, |probe, _| match probe.fetch.success() {
-        Some(answer) if answer.body.is_empty() => Some("the answer is empty: hold it until the part is there".to_owned()),
-        Some(_) => None,
-        None => Some(format!("it {}: hold it, then answer 200 with the part", probe.fetch.said())),
-    });
+    each(
+        look,
+        out,
+        |asked| *asked == Asked::Hinted,
+        |probe, _| match probe.fetch.success() {
+            Some(answer) if answer.body.is_empty() => {
+                Some("the answer is empty: hold it until the part is there".to_owned())
+            }
+            Some(_) => None,
+            None => Some(format!("it {}: hold it, then answer 200 with the part", probe.fetch.said())),
+        },
+    );
 }
 
 fn trickle(look: &Look<'_>, out: &mut Out) {
-    each(look, out, |asked| *asked == Asked::Hinted, |probe, rendition| {
-        let target = rendition.latest().media.part_target()?;
-        let took = probe.fetch.done_s - probe.fetch.first_byte_s;
-        let fault = || format!("its bytes came over {took:.2} s, as it was made: send none before the part is complete");
-        (probe.fetch.success().is_some() && took > BURST_S.max(target / 2.0)).then(fault)
-    });
+    each(
+        look,
+        out,
+        |asked| *asked == Asked::Hinted,
+        |probe, rendition| {
+            let target = rendition.latest().media.part_target()?;
+            let took = probe.fetch.done_s - probe.fetch.first_byte_s;
+            let fault =
+                || format!("its bytes came over {took:.2} s, as it was made: send none before the part is complete");
+            (probe.fetch.success().is_some() && took > BURST_S.max(target / 2.0)).then(fault)
+        },
+    );
 }
 
 fn unknown(look: &Look<'_>, out: &mut Out) {

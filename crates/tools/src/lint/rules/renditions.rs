@@ -5,11 +5,23 @@ use crate::lint::look::{Look, Rendition};
 use crate::lint::observe::Role;
 
 pub(super) const RULES: &[Rule] = &[
-    must("V1.same", "all playlists have the same target duration; I-frames and subtitles may differ only in VOD (8.2, 6.11, 5.6, §6.2.4)", same_target),
-    should("V3.aligned", "segments begin at the same times on all video renditions (8.22; a MUST for AirPlay 2 TVs)", aligned),
+    must(
+        "V1.same",
+        "all playlists have the same target duration; I-frames and subtitles may differ only in VOD (8.2, 6.11, 5.6, §6.2.4)",
+        same_target,
+    ),
+    should(
+        "V3.aligned",
+        "segments begin at the same times on all video renditions (8.22; a MUST for AirPlay 2 TVs)",
+        aligned,
+    ),
     should("V3.audio", "audio segments begin within a frame of the video's (8.22)", audio_aligned),
     should("V3.numbers", "the same moment has the same media sequence number in all renditions", same_numbers),
-    must("V9.same", "discontinuities are at the same points, under the same numbers, in all renditions (8.15, §6.2.4)", same_discontinuities),
+    must(
+        "V9.same",
+        "discontinuities are at the same points, under the same numbers, in all renditions (8.15, §6.2.4)",
+        same_discontinuities,
+    ),
     must("V13.same", "if any playlist has an EXT-X-PLAYLIST-TYPE, all have the same (§6.2.4)", same_type),
     must("V7.duration", "audio and video playlists list the same duration (8.3)", same_duration),
 ];
@@ -108,7 +120,12 @@ fn aligned(look: &Look<'_>, out: &mut Out) {
             out.check(
                 off.abs() <= SAME_S,
                 || Place::line(rendition.url, mark.line, format!("segment {}", mark.msn)),
-                || format!("it begins {:+.1} ms from the nearest on the first rendition: cut all from one clock", off * 1000.0),
+                || {
+                    format!(
+                        "it begins {:+.1} ms from the nearest on the first rendition: cut all from one clock",
+                        off * 1000.0
+                    )
+                },
             );
         }
     }
@@ -131,7 +148,8 @@ fn audio_aligned(look: &Look<'_>, out: &mut Out) {
 
 fn same_numbers(look: &Look<'_>, out: &mut Out) {
     compare(look, out, |known, mark| {
-        let fault = || format!("the same moment is number {} on the first rendition: number all from one counter", known.msn);
+        let fault =
+            || format!("the same moment is number {} on the first rendition: number all from one counter", known.msn);
         (known.msn != mark.msn).then(fault)
     });
 }
@@ -139,7 +157,8 @@ fn same_numbers(look: &Look<'_>, out: &mut Out) {
 fn same_discontinuities(look: &Look<'_>, out: &mut Out) {
     compare(look, out, |known, mark| {
         let (known, here) = (known.discontinuity_number, mark.discontinuity_number);
-        let fault = || format!("discontinuity number {here} here, {known} on the first rendition: break all at the same point");
+        let fault =
+            || format!("discontinuity number {here} here, {known} on the first rendition: break all at the same point");
         (known != here).then(fault)
     });
 }

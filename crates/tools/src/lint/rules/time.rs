@@ -7,9 +7,17 @@ use crate::lint::parse::Segment;
 
 pub(super) const RULES: &[Rule] = &[
     must("V1.constant", "EXT-X-TARGETDURATION never changes (§6.2.1)", target_constant),
-    must("V9.steps", "a segment keeps its discontinuity number: EXT-X-DISCONTINUITY-SEQUENCE grows exactly when a tagged segment leaves (§6.2.2)", discontinuity_steps),
+    must(
+        "V9.steps",
+        "a segment keeps its discontinuity number: EXT-X-DISCONTINUITY-SEQUENCE grows exactly when a tagged segment leaves (§6.2.2)",
+        discontinuity_steps,
+    ),
     must("V10.number", "EXT-X-MEDIA-SEQUENCE never falls (§6.2.2)", sequence_never_falls),
-    must("V10.append", "a listed segment stays as it is; segments leave in order and come at the end (§6.2.1)", append_only),
+    must(
+        "V10.append",
+        "a listed segment stays as it is; segments leave in order and come at the end (§6.2.1)",
+        append_only,
+    ),
     must("V10.fresh", "a live playlist gets a new segment within 1.5 target durations (§6.2.1)", fresh),
     must("V10.immutable", "a file never comes back with other content", immutable),
     must("V11.three", "nothing is removed if less than three target durations would be left (§6.2.2)", three_targets),
@@ -85,7 +93,12 @@ fn append_only(look: &Look<'_>, out: &mut Out) {
                 out.check(
                     what.is_none(),
                     || Place::line(rendition.url, new.line, format!("segment {}", new.msn)),
-                    || format!("its {} changed after it was listed: publish once, then leave it", what.unwrap_or_default()),
+                    || {
+                        format!(
+                            "its {} changed after it was listed: publish once, then leave it",
+                            what.unwrap_or_default()
+                        )
+                    },
                 );
             }
             let (Some(old_last), Some(new_last)) = (before.media.segments.last(), after.media.segments.last()) else {
@@ -165,7 +178,12 @@ fn kept(look: &Look<'_>, out: &mut Out) {
         out.check(
             probe.fetch.success().is_some(),
             || Place::file(&probe.fetch.url),
-            || format!("just removed from the playlist, it {}: keep it as long as the playlist lasts", probe.fetch.said()),
+            || {
+                format!(
+                    "just removed from the playlist, it {}: keep it as long as the playlist lasts",
+                    probe.fetch.said()
+                )
+            },
         );
     }
     out.skip("no segment left the playlist while looking");
@@ -186,7 +204,13 @@ fn event_grows(look: &Look<'_>, out: &mut Out) {
             out.check(
                 fault.is_none(),
                 || Place::line(rendition.url, tag.line, "EXT-X-PLAYLIST-TYPE"),
-                || format!("{} although the type is {}: leave the tag out of live playlists", fault.unwrap_or_default(), tag.value),
+                || {
+                    format!(
+                        "{} although the type is {}: leave the tag out of live playlists",
+                        fault.unwrap_or_default(),
+                        tag.value
+                    )
+                },
             );
         }
     }

@@ -133,15 +133,21 @@ pub(super) fn playlists() -> Vec<Plant> {
         plant("V1.longest", live, |o| {
             every(o, HIGH, &format!("2.000000,\n{INNER}.m4s"), &format!("2.600000,\n{INNER}.m4s"));
         }),
-        plant("V9.sequence", encrypted, |o| every(o, 0, "#EXTINF:2.000,\n50.ts", "#EXT-X-DISCONTINUITY\n#EXTINF:2.000,\n50.ts")),
+        plant("V9.sequence", encrypted, |o| {
+            every(o, 0, "#EXTINF:2.000,\n50.ts", "#EXT-X-DISCONTINUITY\n#EXTINF:2.000,\n50.ts")
+        }),
         Plant { also: &["V11.quarter-hour"], ..plant("V11.six", encrypted, |o| change(o, 0, |text| keep(&text, 5))) },
         plant("V11.quarter-hour", encrypted, |o| change(o, 0, |text| keep(&text, 100))),
         plant("V12.grammar", encrypted, |o| every(o, 0, "#EXTINF:2.000,\n50.ts", "#EXTINF:2.000\n50.ts")),
         plant("V12.enough", live, |o| every(o, HIGH, "VERSION:6", "VERSION:5")),
         plant("V12.lean", live, |o| every(o, HIGH, "VERSION:6", "VERSION:7")),
         plant("V13.spelling", vod, |o| everywhere(o, "TYPE:VOD", "TYPE: VOD")),
-        plant("V13.hint", vod, |o| every(o, HIGH, "#EXT-X-ENDLIST", "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"x\"\n#EXT-X-ENDLIST")),
-        plant("V14.map", vod, |o| change(o, HIGH, |text| without_lines(&text, "#EXT-X-MAP").replace("VERSION:6", "VERSION:3"))),
+        plant("V13.hint", vod, |o| {
+            every(o, HIGH, "#EXT-X-ENDLIST", "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"x\"\n#EXT-X-ENDLIST")
+        }),
+        plant("V14.map", vod, |o| {
+            change(o, HIGH, |text| without_lines(&text, "#EXT-X-MAP").replace("VERSION:6", "VERSION:3"))
+        }),
         plant("V18.key", encrypted, |o| every(o, 0, "URI=\"skd://1\",", "")),
         plant("V18.fairplay", encrypted, |o| every(o, 0, "SAMPLE-AES", "AES-128")),
         plant("V4.dates", encrypted, |o| change(o, 0, |text| without_lines(&text, "#EXT-X-PROGRAM-DATE-TIME"))),
@@ -151,7 +157,10 @@ pub(super) fn playlists() -> Vec<Plant> {
         }),
         plant("V4.consistent", live, |o| shift_media(o, AUDIO, 9600)),
         plant("V4.after-break", live, |o| {
-            let at = format!("#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-1.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:{}\n", date((FIRST as i64 + 400) * 2000));
+            let at = format!(
+                "#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-1.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:{}\n",
+                date((FIRST as i64 + 400) * 2000)
+            );
             every(o, HIGH, &at, "#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-1.mp4\"\n");
         }),
         plant("V4.airtime", live, |o| {
@@ -175,11 +184,20 @@ pub(super) fn moments() -> Vec<Plant> {
             second.sent_s = first.done_s + 5.0;
             second.done_s = first.done_s + 5.1;
         }),
-        plant("V10.immutable", live, |o| set_body(probe(o, |asked| *asked == Asked::Again), Bytes::from_static(b"other"))),
-        Plant { also: &["V11.six", "V11.quarter-hour"], ..plant("V11.three", encrypted, |o| change(o, 0, |text| keep(&text, 2))) },
+        plant("V10.immutable", live, |o| {
+            set_body(probe(o, |asked| *asked == Asked::Again), Bytes::from_static(b"other"))
+        }),
+        Plant {
+            also: &["V11.six", "V11.quarter-hour"],
+            ..plant("V11.three", encrypted, |o| change(o, 0, |text| keep(&text, 2)))
+        },
         plant("V11.kept", live, |o| probe_status(o, |asked| *asked == Asked::DroppedSegment, 404)),
-        plant("V13.type", encrypted, |o| every(o, 0, "#EXT-X-MEDIA-SEQUENCE", "#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-MEDIA-SEQUENCE")),
-        plant("V18.kept", encrypted, |o| edit(&mut o.playlists[0].snapshots[1], |text| without_lines(&text, "#EXT-X-KEY"))),
+        plant("V13.type", encrypted, |o| {
+            every(o, 0, "#EXT-X-MEDIA-SEQUENCE", "#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-MEDIA-SEQUENCE")
+        }),
+        plant("V18.kept", encrypted, |o| {
+            edit(&mut o.playlists[0].snapshots[1], |text| without_lines(&text, "#EXT-X-KEY"))
+        }),
     ]
 }
 
@@ -190,11 +208,14 @@ pub(super) fn renditions_and_media() -> Vec<Plant> {
         plant("V3.audio", live, |o| change(o, AUDIO, |text| shift_dates(&text, 60))),
         plant("V3.numbers", live, |o| {
             change(o, LOW, |text| {
-                let number = text.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")).unwrap().to_owned();
+                let number =
+                    text.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")).unwrap().to_owned();
                 text.replacen(&number, &(number.parse::<u64>().unwrap() + 1).to_string(), 1)
             });
         }),
-        plant("V9.same", live, |o| change(o, LOW, |text| text.replace("DISCONTINUITY-SEQUENCE:", "DISCONTINUITY-SEQUENCE:1"))),
+        plant("V9.same", live, |o| {
+            change(o, LOW, |text| text.replace("DISCONTINUITY-SEQUENCE:", "DISCONTINUITY-SEQUENCE:1"))
+        }),
         plant("V13.same", vod, |o| every(o, AUDIO, "TYPE:VOD", "TYPE:EVENT")),
         plant("V7.duration", vod, |o| {
             let end = format!("#EXT-X-PROGRAM-DATE-TIME:{}", date((LAST as i64 - 2) * 2000));
@@ -203,18 +224,24 @@ pub(super) fn renditions_and_media() -> Vec<Plant> {
         }),
         plant("V2.sum", vod, |o| every(o, HIGH, &format!("2.000000,\n{LAST}.m4s"), &format!("2.200000,\n{LAST}.m4s"))),
         plant("V3.idr", live, |o| set_body(file(o, &segment_url(HIGH, LAST)), segment_at(HIGH, LAST, 0, false))),
-        plant("V3.continuity", live, |o| set_body(file(o, &segment_url(AUDIO, LAST)), segment_at(AUDIO, LAST, 480, true))),
+        plant("V3.continuity", live, |o| {
+            set_body(file(o, &segment_url(AUDIO, LAST)), segment_at(AUDIO, LAST, 480, true))
+        }),
         plant("V3.timestamps", live, |o| shift_media(o, LOW, 900)),
         plant("V6.codecs-true", live, |o| master(o, "avc1.640028,mp4a", "avc1.4d0028,mp4a")),
         plant("V6.resolution-true", live, |o| master(o, "1920x960,FRAME", "1920x1080,FRAME")),
-        plant("V6.peak", live, |o| master(o, "BANDWIDTH=60000,AVERAGE-BANDWIDTH=55000", "BANDWIDTH=10000,AVERAGE-BANDWIDTH=5000")),
+        plant("V6.peak", live, |o| {
+            master(o, "BANDWIDTH=60000,AVERAGE-BANDWIDTH=55000", "BANDWIDTH=10000,AVERAGE-BANDWIDTH=5000")
+        }),
         plant("V9.marked", live, |o| {
             let old = format!("2.000000,\n{}.m4s\n", FIRST + 410);
             let next = format!("2.000000,\n{}.m4s\n", FIRST + 411);
             every(o, HIGH, &old, &format!("{old}#EXT-X-MAP:URI=\"init-0.mp4\"\n"));
             every(o, HIGH, &next, &format!("{next}#EXT-X-MAP:URI=\"init-1.mp4\"\n"));
         }),
-        plant("V14.init", live, |o| set_body(file(o, &init_url(HIGH, true)), Bytes::from_static(b"nothing of the sort"))),
+        plant("V14.init", live, |o| {
+            set_body(file(o, &init_url(HIGH, true)), Bytes::from_static(b"nothing of the sort"))
+        }),
         plant("V16.found", live, |o| set_status(file(o, &segment_url(LOW, LAST)), 404)),
         plant("V19.vexu", live, |o| {
             let flat = Layout { projection: Projection::Flat, ..Layout::default() };
@@ -241,7 +268,8 @@ pub(super) fn multivariants() -> Vec<Plant> {
         plant("V6.frame-rate", live, |o| master(o, "FRAME-RATE=10.000,", "")),
         plant("V7.rates", live, |o| {
             edit(o.multivariant.as_mut().unwrap(), |text| {
-                let lines = text.lines().filter(|line| !line.contains("BANDWIDTH=40000") && *line != "foo/low/index.m3u8");
+                let lines =
+                    text.lines().filter(|line| !line.contains("BANDWIDTH=40000") && *line != "foo/low/index.m3u8");
                 lines.map(|line| format!("{line}\n")).collect()
             });
         }),
@@ -262,7 +290,9 @@ pub(super) fn multivariants() -> Vec<Plant> {
             set_body(file(o, &iframe_url(HIGH, LAST)), rest);
         }),
         plant("V8.dense", live, |o| change(o, IFRAMES, |text| text.replace("EXTINF:1.0", "EXTINF:2.0"))),
-        plant("V8.several", live, |o| master(o, "BANDWIDTH=35000,CODECS=\"avc1.64001f\",RES", "BANDWIDTH=55000,CODECS=\"avc1.64001f\",RES")),
+        plant("V8.several", live, |o| {
+            master(o, "BANDWIDTH=35000,CODECS=\"avc1.64001f\",RES", "BANDWIDTH=55000,CODECS=\"avc1.64001f\",RES")
+        }),
         plant("V17.failover", live, |o| {
             edit(o.multivariant.as_mut().unwrap(), |text| without_lines(&text, "#EXT-X-CONTENT-STEERING"));
         }),
@@ -284,7 +314,9 @@ pub(super) fn delivery() -> Vec<Plant> {
                 fetch.url = address("high/index");
             })
         },
-        plant("V15.mime", live, |o| set_header(&mut o.playlists[HIGH].snapshots[0], "content-type", "application/x-mpegurl")),
+        plant("V15.mime", live, |o| {
+            set_header(&mut o.playlists[HIGH].snapshots[0], "content-type", "application/x-mpegurl")
+        }),
         plant("V15.tls", live, |o| {
             o.playlists[LOW].snapshots[0].outcome.as_mut().unwrap().tls = Some("TLSv1.1".to_owned());
         }),
@@ -295,7 +327,11 @@ pub(super) fn delivery() -> Vec<Plant> {
             set_header(fetch, "location", "https://other.example/");
         }),
         plant("V16.stale", live, |o| {
-            set_header(o.playlists[HIGH].snapshots.last_mut().unwrap(), "last-modified", "Fri, 20 Nov 2026 17:24:00 GMT");
+            set_header(
+                o.playlists[HIGH].snapshots.last_mut().unwrap(),
+                "last-modified",
+                "Fri, 20 Nov 2026 17:24:00 GMT",
+            );
         }),
         plant("L6.http2", live, |o| {
             o.playlists[HIGH].snapshots[0].outcome.as_mut().unwrap().version = http::Version::HTTP_11;
@@ -322,7 +358,9 @@ pub(super) fn low_latency() -> Vec<Plant> {
             let hint = format!("TYPE=PART,URI=\"{}.1.m4s\"", FIRST + WINDOW + 1);
             at(o, HIGH, 2, &hint, "TYPE=PART,URI=\"other.m4s\"");
         }),
-        plant("L6.reports", live, |o| change(o, HIGH, |text| without_lines(&text, "#EXT-X-RENDITION-REPORT:URI=\"../low"))),
+        plant("L6.reports", live, |o| {
+            change(o, HIGH, |text| without_lines(&text, "#EXT-X-RENDITION-REPORT:URI=\"../low"))
+        }),
         plant("L6.relative", live, |o| every(o, HIGH, "URI=\"../low", "URI=\"https://origin.example/hls/foo/low")),
         plant("L6.values", live, |o| latest(o, HIGH, |text| text.replacen("LAST-MSN=8", "LAST-MSN=7", 1))),
     ]
@@ -335,7 +373,8 @@ pub(super) fn parts() -> Vec<Plant> {
         plant("L2.shortest", live, |o| {
             let msn = FIRST + WINDOW;
             let part = format!("#EXT-X-PART:DURATION=1.000000,URI=\"{msn}.1.m4s\"\n");
-            let two = format!("#EXT-X-PART:DURATION=0.3,URI=\"{msn}.1.m4s\"\n#EXT-X-PART:DURATION=0.7,URI=\"{msn}.2.m4s\"\n");
+            let two =
+                format!("#EXT-X-PART:DURATION=0.3,URI=\"{msn}.1.m4s\"\n#EXT-X-PART:DURATION=0.7,URI=\"{msn}.2.m4s\"\n");
             every(o, HIGH, &part, &two);
         }),
         plant("L2.constant", live, |o| at(o, HIGH, 2, "PART-TARGET=1.01", "PART-TARGET=1.02")),
