@@ -1,6 +1,6 @@
 //! What viewers pull from: a caching tier in front of origins.
 //!
-//! Start reading with [`serve`], which is a request's life. Below it: `key` (what is asked for), `policy` (the table),
+//! Start reading with `serve`, which is a request's life. Below it: `key` (what is asked for), `policy` (the table),
 //! `hub` over `playlist` and `document` (small texts that change), `cache` over `flight` and `fetch` (media files, one
 //! fetch each), `upstream` over `origins` (whom to ask). `key`, `policy`, `playlist` and `origins` are pure; `flight`
 //! and `cache` are driven by whoever calls them.

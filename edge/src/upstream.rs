@@ -126,16 +126,14 @@ impl Upstream {
         let order = lock(&self.choice).order(Instant::now());
         for index in order {
             let Some(origin) = self.origins.get(index) else { continue };
+            let asked = Instant::now();
             let result = self.ask(index, origin, &target, wait).await;
             let outcome = result.as_ref().err().map_or("answered", Failure::label);
             let name = origin.authority.to_string();
             counter!("live360_edge_upstream_requests_total", "origin" => name, "outcome" => outcome).increment(1);
             failure = match result {
                 Ok(answer) => return Ok(answer),
-                // The origin held the request as long as it does and nothing came: asking another would hold it again.
-                Err(Failure::Origin(StatusCode::SERVICE_UNAVAILABLE)) if wait.held => {
-                    return Err(Failure::Origin(StatusCode::SERVICE_UNAVAILABLE));
-                }
+                Err(failure) if gave_up(&failure, wait, asked.elapsed()) => return Err(failure),
                 Err(failure) => failure,
             };
             tracing::debug!(origin = %origin.authority, %target, %failure, "an origin failed");
@@ -296,6 +294,12 @@ fn value(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
 fn strong(etag: &HeaderValue) -> bool {
     let inner = etag.as_bytes().strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     inner.is_some_and(|inner| !inner.contains(&b'"'))
+}
+
+/// Whether an origin held a request as long as it does and nothing came: another would only hold it again. One that says
+/// so at once can't serve the stream, and the next is asked.
+fn gave_up(failure: &Failure, wait: Wait, waited: Duration) -> bool {
+    wait.held && *failure == Failure::Origin(StatusCode::SERVICE_UNAVAILABLE) && waited >= wait.head / 2
 }
 
 fn unreachable(error: &dyn std::error::Error) -> Failure {

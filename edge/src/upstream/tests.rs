@@ -114,12 +114,23 @@ async fn the_next_origin_is_asked_when_one_fails() {
     }
 }
 
+#[test]
+fn a_wait_that_the_origin_gave_up_is_not_begun_again_elsewhere() {
+    let wait = |held| Wait { head: Duration::from_secs(7), held };
+    let (busy, broken) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::INTERNAL_SERVER_ERROR);
+    for (status, held, seconds, expected) in
+        [(busy, true, 6, true), (busy, true, 1, false), (busy, false, 6, false), (broken, true, 6, false)]
+    {
+        let gave_up = gave_up(&Failure::Origin(status), wait(held), Duration::from_secs(seconds));
+        assert_eq!(gave_up, expected, "{status}, held {held}, after {seconds} s");
+    }
+}
+
 #[tokio::test]
-async fn a_wait_that_the_origin_gave_up_is_not_begun_again_elsewhere() {
+async fn an_origin_that_refuses_to_hold_is_passed_over() {
     let busy = origin("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n", false).await;
     let good = origin("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab", false).await;
-    let held = Wait { held: true, ..MINUTE };
-    assert_eq!(ask(&[busy, good], held).await, Err(Failure::Origin(StatusCode::SERVICE_UNAVAILABLE)));
+    check(&ask(&[busy, good], Wait { held: true, ..MINUTE }).await, "whole");
 }
 
 #[tokio::test]

@@ -124,6 +124,19 @@ async fn an_origin_that_gives_up_a_wait_is_believed() {
 }
 
 #[tokio::test]
+async fn a_file_that_the_playlist_lists_is_not_waited_for_as_if_it_were_to_come() {
+    let origin = Origin::start(|target| match target {
+        PLAIN => whole(KIND, "", playlist(9, 1)),
+        _ => vec![Do::Wait(Gate::new())],
+    })
+    .await;
+    let edge = Running::start(&[&origin]).await;
+    edge.get(PLAIN).await;
+    let got = edge.get("/hls/foo/source/8.m4s").await;
+    assert_eq!((got.status.as_u16(), got.text()), (504, "the origin sent no answer within 2000 ms\n"));
+}
+
+#[tokio::test]
 async fn a_playlist_never_goes_back_in_time() {
     let version = Arc::new(AtomicU64::new(9));
     let origin = {
