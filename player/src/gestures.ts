@@ -39,7 +39,10 @@ export class Gestures {
     }
     stage.addEventListener("wheel", event => this.#wheel(event), { passive: false });
     stage.addEventListener("dblclick", () => this.#act(() => look.reset()));
-    stage.addEventListener("keydown", event => this.#key(event));
+    // On the whole page, so that arrows work before anything has the focus; a slider's and a menu's arrows are their own.
+    document.addEventListener("keydown", event => {
+      if (!(event.target instanceof HTMLInputElement)) this.#key(event);
+    });
     // Safari on a Mac zooms the whole page on a trackpad's pinch unless told not to.
     stage.addEventListener("gesturestart", event => event.preventDefault());
   }

@@ -49,15 +49,19 @@ test.each<[string, string | null, number | null]>([
 });
 
 describe("jumping to the live edge unasked", () => {
-  const far = { live: true, paused: false, chosen: false, edge: 12, target: 1.5 };
+  const near = { live: true, paused: false, chosen: false, edge: 4, target: 1.5, ahead: 3.5, sinceJump: 60 };
   test.each<[string, object, boolean]>([
-    ["far behind after stalls", {}, true],
-    ["what playing faster mends", { edge: 5 }, false],
+    ["a late start, with enough loaded to go on", {}, true],
+    ["without enough loaded it would stop the picture", { ahead: 2.9 }, false],
+    ["what playing faster mends", { edge: 2.4 }, false],
+    ["not again and again", { sinceJump: 5 }, false],
+    ["far behind after stalls, whatever is loaded", { edge: 12, ahead: 0, sinceJump: 5 }, true],
+    ["nor that again and again", { edge: 12, sinceJump: 3 }, false],
     ["paused", { paused: true }, false],
     ["the viewer went back on purpose", { chosen: true }, false],
     ["a recording", { live: false }, false],
     ["nothing known", { edge: null }, false],
-  ])("%s", (_, change, expected) => expect(shouldJump({ ...far, ...change })).toBe(expected));
+  ])("%s", (_, change, expected) => expect(shouldJump({ ...near, ...change })).toBe(expected));
 });
 
 test("the live edge is where catching up still reaches", () => {

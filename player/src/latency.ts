@@ -54,15 +54,31 @@ export interface Position {
   edge: number | null;
   /** What the player aims at, s. */
   target: number | null;
+  /** Loaded beyond what is shown, s. */
+  ahead: number;
+  /** Since the last jump, s. */
+  sinceJump: number;
 }
 
-/** Playing a little faster mends less than this; more needs a jump, s. */
-const JUMP_S = 6;
+/** Further than this behind the aim, a jump is worth a moment of loading, s. */
+const FAR_S = 6;
+/** Further than this, a jump within what is loaded is better than a dozen seconds of playing faster, s. */
+const NEAR_S = 1;
+/** So much must be left to play after a jump within what is loaded, s. */
+const KEEP_S = 0.5;
+/** A machine or a line that falls behind again at once is left alone for so long, s. */
+const REST_S = { far: 4, near: 12 };
 
-/** Whether to jump to the live edge unasked: far behind after stalls, not because the viewer wanted to be. */
-export function shouldJump({ live, paused, chosen, edge, target }: Position): boolean {
+/**
+ * Whether to jump to the live edge unasked: behind after stalls or a slow start, not because the viewer wanted to be. A start
+ * is always late: the place was chosen before the first byte of it was loaded.
+ */
+export function shouldJump(position: Position): boolean {
+  const { live, paused, chosen, edge, target, ahead, sinceJump } = position;
   if (!live || paused || chosen || edge === null || target === null) return false;
-  return edge > target + JUMP_S;
+  const behind = edge - target;
+  if (behind > FAR_S) return sinceJump > REST_S.far;
+  return behind > NEAR_S && ahead - behind > KEEP_S && sinceJump > REST_S.near;
 }
 
 /** Whether the viewer sees the live edge, give or take what catching up mends. */

@@ -35,6 +35,7 @@ export class Player {
   clockOffset: number | null = null;
   /** Paused or went back on purpose: then nobody is moved to the live edge unasked. */
   #chosen = false;
+  #jumpedAt = Number.NEGATIVE_INFINITY;
 
   constructor(
     readonly video: HTMLVideoElement,
@@ -128,19 +129,33 @@ export class Player {
     return end - start > least ? { start, end, at: Math.max(start, Math.min(end, currentTime)) } : null;
   }
 
-  /** Once a second or so: back to the live edge when stalls have left the viewer far behind. */
-  tick(): void {
+  /** Some times a second: back to the live edge when stalls or a slow start have left the viewer behind. */
+  tick(now = performance.now()): void {
     if (this.playback.live) this.wasLive = true;
     if (this.atEdge) this.#chosen = false;
+    const at = this.playback.livePosition();
     const far = shouldJump({
       live: this.playback.live,
-      paused: this.held || this.blocked,
+      paused: this.held || this.blocked || this.video.seeking,
       chosen: this.#chosen,
       edge: this.playback.edge(),
       target: this.playback.target(),
+      ahead: this.#ahead(),
+      sinceJump: (now - this.#jumpedAt) / 1000,
     });
-    const at = this.playback.livePosition();
-    if (far && at !== null && at > this.video.currentTime) this.video.currentTime = at;
+    if (!far || at === null || at <= this.video.currentTime) return;
+    this.#jumpedAt = now;
+    this.video.currentTime = at;
+  }
+
+  /** Loaded beyond what is shown, s. */
+  #ahead(): number {
+    const { buffered, currentTime } = this.video;
+    for (let i = 0; i < buffered.length; i += 1) {
+      if (buffered.start(i) <= currentTime && currentTime < buffered.end(i))
+        return buffered.end(i) - currentTime;
+    }
+    return 0;
   }
 
   #start(events: { changed(): void }): void {

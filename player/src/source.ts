@@ -9,17 +9,19 @@ import { type Action, decide } from "./recovery";
 
 /**
  * No liveSyncDuration: without one hls.js keeps the server's own PART-HOLD-BACK, which is right for any part length, and
- * goes further back by itself after a stall. Catching up by 5 %: less makes some browsers lose lip-sync.
+ * goes further back by itself after a stall. Catching up by 5 to 8 %: less makes some browsers lose lip-sync.
  */
 const CONFIG: Partial<HlsConfig> = {
   lowLatencyMode: true,
-  maxLiveSyncPlaybackRate: 1.05,
+  maxLiveSyncPlaybackRate: 1.08,
   liveDurationInfinity: true,
   backBufferLength: 30,
   maxBufferLength: 20,
   // A level as wide as the element would be far too small: the element shows only a part of the sphere.
   capLevelToPlayerSize: false,
-  abrEwmaDefaultEstimate: 2_000_000,
+  // A modest rung first and no first segment of the smallest only to measure: so near the live edge that costs a stall.
+  abrEwmaDefaultEstimate: 3_500_000,
+  testBandwidth: false,
   preferManagedMediaSource: true,
   enableWorker: true,
   workerPath,
@@ -147,6 +149,8 @@ class HlsPlayback implements Playback {
     const counts = this.#counts;
     counts.errors[data.details] = (counts.errors[data.details] ?? 0) + 1;
     if (data.details === ErrorDetails.BUFFER_STALLED_ERROR) counts.stalls += 1;
+    // A mistake in this page or in hls.js, not in the stream: nobody would see it otherwise.
+    if (data.details === ErrorDetails.INTERNAL_EXCEPTION) console.error(data.error);
     const now = performance.now();
     this.#mediaFailures = this.#mediaFailures.filter(at => now - at < MEDIA_MEMORY_MS);
     const action = decide(

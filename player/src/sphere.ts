@@ -12,8 +12,8 @@ import {
   RawShaderMaterial,
   RepeatWrapping,
   Scene,
+  Texture,
   Vector4,
-  VideoTexture,
   WebGLRenderer,
 } from "three";
 import { type Quaternion, verticalFov } from "./look";
@@ -35,20 +35,34 @@ export interface PixelGrid {
   rgb: number[];
 }
 
-/** A headset without frame callbacks: after this long without one the clock of the video is asked instead, ms. */
-const CALLBACK_SILENCE_MS = 100;
+const HAS_CALLBACKS = "requestVideoFrameCallback" in HTMLVideoElement.prototype;
+
+/** Some headsets send a page no frame callbacks while a session runs: after so long the video's clock is asked, ms. */
+const CALLBACK_SILENCE_MS = 250;
+
+/**
+ * A texture that three.js fills from a video, but only when told to. Its own VideoTexture fills at every frame callback, also
+ * when a seek began in between: there is no frame then, and the picture turns black until the next one.
+ */
+class FrameTexture extends Texture {
+  readonly isVideoTexture = true;
+  /** three.js calls this before each use. */
+  update(): void {}
+}
 
 export class Sphere {
   #renderer: WebGLRenderer;
-  #texture: VideoTexture;
+  #texture: FrameTexture;
   #scene = new Scene();
   #rig = new Group();
   #camera = new PerspectiveCamera(60, 1, 0.1, 10);
   #materials: Record<Eye, RawShaderMaterial>;
   #layout: Layout = { projection: "equirect", stereo: "mono" };
-  #drawn = { version: -1, time: -1, pose: "" };
-  #lastUpload = 0;
-  #uploaded = -1;
+  /** What is on the canvas: the pose it was drawn with; empty when it must be drawn anew. */
+  #drawn = "";
+  /** A frame came that the texture doesn't have yet, when the last one came (ms), and the video's clock then (s). */
+  #frames = { waiting: false, cameAt: 0, time: -1 };
+  #closed = false;
 
   /**
    * @param nextPose asked before each picture
@@ -84,12 +98,12 @@ export class Sphere {
       lost(true);
     });
     canvas.addEventListener("webglcontextrestored", () => {
-      this.#texture.needsUpdate = this.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
-      this.#drawn.version = -1;
+      this.#frames.waiting = true;
+      this.#drawn = "";
       lost(false);
     });
 
-    this.#texture = new VideoTexture(video);
+    this.#texture = new FrameTexture(video);
     // As it comes: the shader hands the browser's sRGB on, and its top line is v = 0.
     this.#texture.colorSpace = NoColorSpace;
     this.#texture.flipY = false;
@@ -107,6 +121,7 @@ export class Sphere {
     this.#rig.add(this.#camera);
     this.#scene.add(this.#rig);
     this.setLayout(this.#layout);
+    this.#listenForFrames();
     this.#renderer.setAnimationLoop(now => this.#frame(now));
   }
 
@@ -124,7 +139,7 @@ export class Sphere {
       this.#setUniform(eye, "eye", new Vector4(...eyeRect(layout.stereo, eye)));
       this.#setUniform(eye, "projection", PROJECTIONS.indexOf(layout.projection));
     }
-    this.#drawn.version = -1;
+    this.#drawn = "";
   }
 
   /** CSS pixels, and how many drawn pixels each is. */
@@ -132,7 +147,7 @@ export class Sphere {
     if (this.presenting) return;
     this.#renderer.setPixelRatio(pixelRatio);
     this.#renderer.setSize(Math.max(1, width), Math.max(1, height), false);
-    this.#drawn.version = -1;
+    this.#drawn = "";
   }
 
   /** Puts the picture into a headset's session until that ends. */
@@ -143,8 +158,10 @@ export class Sphere {
   /** Draws now and reads back a grid of pixels; for tests, which see no more than a canvas otherwise. */
   readPixels(columns = 32, rows = 18): PixelGrid {
     const gl = this.#renderer.getContext();
-    this.#texture.needsUpdate = this.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA;
-    this.#draw(this.nextPose(performance.now()));
+    const now = performance.now();
+    this.#frames.waiting = true;
+    this.#takeFrame(now);
+    this.#draw(this.nextPose(now));
     const [width, height] = [gl.drawingBufferWidth, gl.drawingBufferHeight];
     const all = new Uint8Array(width * height * 4);
     gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, all);
@@ -162,6 +179,7 @@ export class Sphere {
   }
 
   dispose(): void {
+    this.#closed = true;
     this.#renderer.setAnimationLoop(null);
     this.#texture.dispose();
     this.#materials.left.dispose();
@@ -171,19 +189,34 @@ export class Sphere {
 
   #frame(now: number): void {
     const pose = this.nextPose(now);
-    if (this.presenting) {
-      this.#uploadInHeadset(now);
-      this.#draw(pose);
-      return;
-    }
-    // A still picture looked at by a still viewer costs nothing.
+    const fresh = this.#takeFrame(now);
     const key = `${pose.rotation.join()},${pose.fov}`;
-    const { version, time, pose: before } = this.#drawn;
-    const hasCallbacks = "requestVideoFrameCallback" in HTMLVideoElement.prototype;
-    const fresh = version !== this.#texture.version || (!hasCallbacks && time !== this.video.currentTime);
-    if (!fresh && key === before) return;
-    this.#drawn = { version: this.#texture.version, time: this.video.currentTime, pose: key };
+    // A still picture looked at by a still viewer costs nothing; a headset wants every picture.
+    if (!fresh && key === this.#drawn && !this.presenting) return;
+    this.#drawn = key;
     this.#draw(pose);
+  }
+
+  /** Has the texture filled if there is a new frame. @returns whether there is */
+  #takeFrame(now: number): boolean {
+    const frames = this.#frames;
+    const silent = !HAS_CALLBACKS || (this.presenting && now - frames.cameAt > CALLBACK_SILENCE_MS);
+    const due = frames.waiting || (silent && this.video.currentTime !== frames.time);
+    // A seek may have begun since: then there is nothing to fill it with, and what it holds is better than black.
+    if (!due || this.video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return false;
+    frames.waiting = false;
+    frames.time = this.video.currentTime;
+    this.#texture.needsUpdate = true;
+    return true;
+  }
+
+  #listenForFrames(): void {
+    if (!HAS_CALLBACKS || this.#closed) return;
+    this.video.requestVideoFrameCallback(now => {
+      this.#frames.waiting = true;
+      this.#frames.cameAt = now;
+      this.#listenForFrames();
+    });
   }
 
   #draw(pose: Pose): void {
@@ -201,18 +234,6 @@ export class Sphere {
     const whole = this.video.videoHeight > 0 ? this.video.videoWidth / this.video.videoHeight : 2;
     for (const eye of ["left", "right"] as const) this.#setUniform(eye, "aspect", (whole * width) / height);
     this.#renderer.render(this.#scene, this.#camera);
-  }
-
-  /** Some headsets send no frame callbacks to the page while a session runs: then each new time is a new frame. */
-  #uploadInHeadset(now: number): void {
-    if (this.#texture.version !== this.#uploaded) {
-      this.#uploaded = this.#texture.version;
-      this.#lastUpload = now;
-    } else if (now - this.#lastUpload > CALLBACK_SILENCE_MS && this.video.currentTime !== this.#drawn.time) {
-      this.#texture.needsUpdate = true;
-      this.#uploaded = this.#texture.version;
-    }
-    this.#drawn.time = this.video.currentTime;
   }
 
   #setUniform(eye: Eye, name: string, value: unknown): void {

@@ -2,6 +2,8 @@
 //!
 //! Looks at what is on disk, not at what git knows, so that a rule bites before the commit.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic there is the report")]
+
 use std::path::{Path, PathBuf};
 
 /// Longest Rust file.

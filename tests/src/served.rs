@@ -80,14 +80,21 @@ impl Served {
         let text = &self.playlist.text;
         assert_eq!(self.discontinuities(), discontinuities, "{text}");
         assert!((0..self.segments.len()).all(|index| !self.playlist.is_gap(index)), "{text}");
-        let mut next: Option<(i64, &Bytes)> = None;
-        for segment in &self.segments {
+        for (index, segment) in self.segments.iter().enumerate() {
+            let before = index.checked_sub(1).filter(|_| !discontinuities.contains(&index));
+            let mut next = before.and_then(|before| self.segments[before].units.last()).map(Unit::end);
             for unit in &segment.units {
-                let expected = next.filter(|(_, init)| **init == segment.init).map_or(unit.dts, |(dts, _)| dts);
-                assert_eq!(unit.dts, expected, "a hole in the timeline: {text}");
-                next = Some((unit.dts + unit.ticks, &segment.init));
+                assert_eq!(unit.dts, next.unwrap_or(unit.dts), "a hole in segment {index}: {text}");
+                next = Some(unit.end());
             }
         }
+    }
+}
+
+impl Unit {
+    /// When the next one is due.
+    pub fn end(&self) -> i64 {
+        self.dts + self.ticks
     }
 }
 

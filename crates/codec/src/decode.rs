@@ -15,7 +15,7 @@ use media::unit::VideoUnit;
 const PIXELS_MAX: i64 = 139_264 * 256;
 
 /// Pixels per second that one core decodes with room to spare. Measured: 2048×1024@30 at 7.5 Mb/s (63 Mpixel/s) takes
-/// 18 % of a core; a busy 4K30 source (221 Mpixel/s) about 80 %.
+/// 18 % of a core, 3840×1920@30 at 20 Mb/s (221 Mpixel/s) 70 %.
 const PIXELS_PER_SECOND_PER_CORE: u64 = 250_000_000;
 
 /// Threads for a source that one core cannot decode. Each beyond the first delays pictures by one.

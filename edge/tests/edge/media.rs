@@ -130,6 +130,17 @@ async fn what_is_missing_is_asked_for_once_and_told_in_the_origins_words() {
 }
 
 #[tokio::test]
+async fn what_is_past_its_time_is_thrown_out_without_anybody_asking() {
+    let origin = Origin::start(|_| status(404, "no")).await;
+    let edge = Running::start(&[&origin]).await;
+    assert_eq!(edge.get(SEGMENT).await.status, 404);
+    while edge.stat("/cache/entries") > 0 {
+        edge.get("/").await;
+    }
+    assert_eq!((edge.stat("/memory/bytes"), origin.targets().len()), (0, 1));
+}
+
+#[tokio::test]
 async fn ranges_heads_and_conditions_are_answered_from_memory() {
     let body = media(1000);
     let origin = {

@@ -67,7 +67,8 @@ async fn start(dir: &Path) {
             times.push(began.elapsed());
         }
         times.sort();
-        let figure = format!("encoder's start to first playable playlist and segment at the edge, key frames every {name}");
+        let figure =
+            format!("encoder's start to first playable playlist and segment at the edge, key frames every {name}");
         row(&figure, &format!("{:.2} s (median of {START_ROUNDS})", times[START_ROUNDS / 2].as_secs_f64()));
     }
 }
@@ -105,13 +106,40 @@ async fn real_or_made(dir: &Path, source: &Source) -> PathBuf {
         row("source of the following", "testsrc2, 1920x960, 30/s");
         return media(dir, "load.mp4", source).await;
     }
-    row("source of the following", "valiant_overpass.mp4 scaled to 1920x960, 30/s, 6 Mb/s, key frames every 2 s, looped");
+    row(
+        "source of the following",
+        "valiant_overpass.mp4 scaled to 1920x960, 30/s, 6 Mb/s, key frames every 2 s, looped",
+    );
     let file = dir.join("load.mp4");
     let status = Command::new("ffmpeg")
         .args(["-v", "error", "-nostdin", "-stream_loop", "-1", "-i"])
         .arg(&clip)
-        .args(["-t", &source.seconds.to_string(), "-vf", "scale=1920:960,fps=30", "-c:v", "libx264", "-preset", "veryfast"])
-        .args(["-b:v", "6M", "-maxrate", "6M", "-bufsize", "6M", "-g", "60", "-sc_threshold", "0", "-bf", "2", "-c:a", "aac"])
+        .args([
+            "-t",
+            &source.seconds.to_string(),
+            "-vf",
+            "scale=1920:960,fps=30",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "veryfast",
+        ])
+        .args([
+            "-b:v",
+            "6M",
+            "-maxrate",
+            "6M",
+            "-bufsize",
+            "6M",
+            "-g",
+            "60",
+            "-sc_threshold",
+            "0",
+            "-bf",
+            "2",
+            "-c:a",
+            "aac",
+        ])
         .arg(&file)
         .status()
         .await;

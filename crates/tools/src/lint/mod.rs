@@ -1,7 +1,7 @@
 //! `live360 lint URL`: looks at an HLS stream from outside and says which rules it breaks, where, and how to mend it.
 //!
-//! Three steps that know nothing of each other: [`probe`](self) fetches, [`observe`] holds what came, [`rules`] judges
-//! it. Works on any server's streams: live and VOD, low-latency and plain, fMP4 and (as far as playlists go) MPEG-TS.
+//! Three steps that know nothing of each other: `probe` fetches, [`observe`] holds what came, [`rules`] judges it.
+//! Works on any server's streams: live and VOD, low-latency and plain, fMP4 and (as far as playlists go) MPEG-TS.
 //! Doesn't print, exit or read the environment: the binary does.
 
 mod look;

@@ -136,7 +136,7 @@ impl Common {
     }
 
     /// Takes a tag that both kinds of playlist may have.
-    fn take(&mut self, line: u32, name: &str, value: &str) -> bool {
+    fn take(&mut self, line: u32, name: &str, value: &str) {
         match name {
             "#EXTM3U" => {}
             "#EXT-X-VERSION" => {
@@ -150,9 +150,9 @@ impl Common {
                 let tag = self.tag(line, name, value);
                 self.defines.push(tag);
             }
-            _ => return false,
+            // Other tags are for other tools.
+            _ => {}
         }
-        true
     }
 
     /// Reads an attribute list.

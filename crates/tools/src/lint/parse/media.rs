@@ -274,9 +274,7 @@ impl Reader {
                 let tag = media.common.tag(line, name, value);
                 media.reports.push(tag);
             }
-            _ => {
-                media.common.take(line, name, value);
-            }
+            _ => media.common.take(line, name, value),
         }
     }
 

@@ -99,9 +99,7 @@ impl Multivariant {
                 self.media.push(tag);
             }
             "#EXT-X-CONTENT-STEERING" => self.steering = Some(self.common.tag(line, name, value)),
-            _ => {
-                self.common.take(line, name, value);
-            }
+            _ => self.common.take(line, name, value),
         }
     }
 

@@ -22,6 +22,9 @@ use url::Url;
 /// Most redirects that are followed for one playlist.
 const REDIRECTS_MAX: usize = 5;
 
+/// Longest playlist, in bytes: all moments of all playlists are kept.
+const PLAYLIST_BYTES_MAX: usize = 4 << 20;
+
 /// Most requests under way at once, held ones included.
 const AT_ONCE_MAX: usize = 128;
 
@@ -139,30 +142,8 @@ impl Client {
         }
         let request = request.body(Empty::new()).map_err(|why| why.to_string())?;
         let response = self.http.request(request).await.map_err(|why| chain(&why))?;
-        self.read(fetch, response).await
-    }
-
-    async fn read(&self, fetch: &mut Fetch, response: http::Response<Incoming>) -> Result<Answer, String> {
-        let tls = response.extensions().get::<TlsVersion>().map(|version| version.0.clone());
-        let (head, mut incoming) = response.into_parts();
-        let mut body = BytesMut::new();
-        fetch.first_byte_s = self.now();
-        while let Some(frame) = incoming.frame().await {
-            let frame = frame.map_err(|why| format!("the answer broke off: {}", chain(&why)))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if body.is_empty() {
-                fetch.first_byte_s = self.now();
-            }
-            if body.len().saturating_add(data.len()) > self.body_bytes_max {
-                return Err(format!("the answer is longer than {} bytes", self.body_bytes_max));
-            }
-            body.extend_from_slice(&data);
-        }
-        let body = body.freeze();
-        let gzip =
-            head.headers.get("content-encoding").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"gzip"));
-        let body = if gzip { inflate(&body, self.body_bytes_max)? } else { body };
-        Ok(Answer { status: head.status.as_u16(), version: head.version, tls, headers: head.headers, body })
+        let limit = if want.playlist { PLAYLIST_BYTES_MAX } else { usize::MAX }.min(self.body_bytes_max);
+        read(fetch, response, limit, || self.now()).await
     }
 
     fn note(&self, text: &str) {
@@ -172,6 +153,33 @@ impl Client {
             notes.push(text.to_owned());
         }
     }
+}
+
+async fn read(
+    fetch: &mut Fetch,
+    response: http::Response<Incoming>,
+    limit: usize,
+    now: impl Fn() -> f64,
+) -> Result<Answer, String> {
+    let tls = response.extensions().get::<TlsVersion>().map(|version| version.0.clone());
+    let (head, mut incoming) = response.into_parts();
+    let mut body = BytesMut::new();
+    fetch.first_byte_s = now();
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|why| format!("the answer broke off: {}", chain(&why)))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if body.is_empty() {
+            fetch.first_byte_s = now();
+        }
+        if body.len().saturating_add(data.len()) > limit {
+            return Err(format!("the answer is longer than {limit} bytes"));
+        }
+        body.extend_from_slice(&data);
+    }
+    let body = body.freeze();
+    let gzip = head.headers.get("content-encoding").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"gzip"));
+    let body = if gzip { inflate(&body, limit)? } else { body };
+    Ok(Answer { status: head.status.as_u16(), version: head.version, tls, headers: head.headers, body })
 }
 
 fn inflate(body: &[u8], limit: usize) -> Result<Bytes, String> {

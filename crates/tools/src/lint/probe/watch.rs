@@ -8,7 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 /// Most moments of one playlist that are kept.
-const SNAPSHOTS_MAX: usize = 256;
+const SNAPSHOTS_MAX: usize = 128;
 /// How many files that have left a playlist are asked for, of each kind.
 const DROPPED_MAX: usize = 2;
 

@@ -1,0 +1,71 @@
+//! The page in a real Chromium: what a viewer sees.
+//!
+//! The looking is done by `player/e2e/watch.mjs`; screenshots are kept in `target/screenshots`.
+
+use e2e::Server;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+fn player() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../player")
+}
+
+fn testsource(server: &Server, stream: &str) -> Child {
+    Command::new(e2e::binary())
+        .args(["testsource", &server.rtmp(stream), "--size", "960x480", "--bitrate", "1500k"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary starts")
+}
+
+/// Opens the player's page in Chromium; `start` is called when the page says that it waits for its stream.
+async fn watch(server: &Server, stream: &str, options: &[&str], mut start: impl FnMut()) -> Value {
+    let shots = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/screenshots").join(stream);
+    let page = format!("http://{}/?url=/hls/{stream}.m3u8", server.addr("edge_http"));
+    let mut child = Command::new("node")
+        .arg(player().join("e2e/watch.mjs"))
+        .args(["--url", &page, "--timeout", "120", "--shots"])
+        .arg(&shots)
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("node is installed (make setup)");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut last = String::new();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if line == "WAITING" {
+            start();
+        } else {
+            last = line;
+        }
+    }
+    let status = child.wait().await.expect("it ends");
+    assert!(status.success(), "{last}\n{}", server.log());
+    serde_json::from_str(&last).expect("one line of JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_plays_a_sphere_that_turns_as_one_drags() {
+    let mut server = Server::all(&["ladder=[\"source\", \"480w 500k\"]"]).await;
+    let _source = testsource(&server, "sphere");
+    server.viewer().wait_segments("sphere", "480w", 2).await;
+    let seen = watch(&server, "sphere", &[], || {}).await;
+    assert_eq!(seen["playing"], true, "{seen}");
+    server.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_waits_for_a_stream_that_starts_after_it() {
+    let server = Server::all(&["ladder=[\"source\"]"]).await;
+    let mut source = None;
+    let seen = watch(&server, "later", &["--wait-for-stream"], || source = Some(testsource(&server, "later"))).await;
+    assert_eq!(seen["playing"], true, "{seen}");
+}
