@@ -5,15 +5,17 @@ use e2e::flv::{Tag, make_tags};
 use e2e::rtmp::Rtmp;
 use e2e::{Server, Source};
 
-/// The bytes of tags, where the chunks of sound stand between those of the picture before it, as many as there are.
+/// The bytes of tags, where the chunks of the sound that follows a picture stand between those of the picture.
 fn interleaved(rtmp: &Rtmp, tags: &[Tag]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for group in tags.chunk_by(|_, next| next.is_audio()) {
-        let queues = group.iter().map(|tag| rtmp.chunks(tag).into_iter());
-        let mut queues: Vec<_> = queues.collect();
-        while !queues.is_empty() {
-            queues.retain_mut(|queue| queue.next().inspect(|chunk| bytes.extend(chunk)).is_some());
+        let (sounds, pictures): (Vec<&Tag>, Vec<&Tag>) = group.iter().partition(|tag| tag.is_audio());
+        let mut sounds = sounds.into_iter().flat_map(|tag| rtmp.chunks(tag));
+        for chunk in pictures.into_iter().flat_map(|tag| rtmp.chunks(tag)) {
+            bytes.extend(chunk);
+            bytes.extend(sounds.next().unwrap_or_default());
         }
+        bytes.extend(sounds.flatten());
     }
     bytes
 }

@@ -23,7 +23,9 @@ pub(super) const RULES: &[Rule] = &[
     must("V14.init", "EXT-X-MAP leads to an init segment (§3.1.2)", init_segments),
     must("V16.found", "every listed segment without EXT-X-GAP can be downloaded at once (§6.2.1)", found),
     must("V19.vexu", "projected and stereo video has a vexu box in its init segment (16.2)", vexu),
-    must("V19.layout", "variants with projected or stereo video have REQ-VIDEO-LAYOUT (16.1)", layout),
+    // Apple's 16.1 says MUST, for streams that follow its 1.38 (HEVC) as well. Elsewhere clients that know the attribute and
+    // not the value drop the variant, and the draft says SHOULD: that is the level here.
+    should("V19.layout", "variants with projected or stereo video have REQ-VIDEO-LAYOUT (16.1)", layout),
 ];
 
 const NOTHING: &str = "no segment could be opened: only unencrypted fMP4 with one track a file is";
