@@ -223,7 +223,8 @@ impl Shared {
             answer = answer => answer?,
             () = sent_home => return Err(Failure::Leaving),
         };
-        let facts = if Class::of(&key.route) == Class::Playlist && head.status == StatusCode::OK {
+        let of_rendition = matches!(Class::of(&key.route), Class::Playlist | Class::IFrames);
+        let facts = if of_rendition && head.status == StatusCode::OK {
             Some(Facts::parse(&plain).ok_or(Failure::Nonsense("no media playlist"))?)
         } else {
             None

@@ -33,9 +33,9 @@ pub(crate) struct Hub {
 
 type RoomKey = (StreamName, Rendition);
 
-/// The newest playlist of each kind: whole, delta, delta with date ranges.
+/// The newest playlist of each kind: whole, delta, delta with date ranges, I-frames.
 #[derive(Debug, Default)]
-struct Room([Option<Arc<Document>>; 3]);
+struct Room([Option<Arc<Document>>; 4]);
 
 /// A media playlist request's end.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Hub {
     pub(crate) async fn get(&self, key: &Key) -> Result<Reply, Failure> {
         let room = room_of(&key.route).ok_or(Failure::Nonsense("no media playlist's address"))?;
         let asked = key.waits_for();
-        let seen = self.newest(&room, key.skip());
+        let seen = self.newest(&room, key);
         let reply = |document: Arc<Document>, how| {
             let satisfied = asked.zip(document.facts).is_some_and(|((msn, part), facts)| facts.satisfies(msn, part));
             Reply::Playlist(document, how, satisfied)
@@ -129,7 +129,7 @@ impl Hub {
         rules.stale = facts.map_or(rules.stale, |facts| facts.target);
         let wait = Wait { head: QUICK_WAIT, held: false };
         let (document, how) = self.documents.get(&key.without_waiting(), &rules, wait).await?;
-        Ok((self.offer(room, key.skip(), document), how))
+        Ok((self.offer(room, key, document), how))
     }
 
     /// Passes a wait on. When this edge leaves, whoever waits gets what there is.
@@ -143,9 +143,9 @@ impl Hub {
         let rules =
             Rules { fresh: self.policy.fresh_reload(), stale: Duration::ZERO, ..self.policy.rules(Class::Playlist) };
         match self.documents.get(key, &rules, self.held_wait(facts.as_ref())).await {
-            Ok((document, how)) => Ok((self.offer(room, key.skip(), document), how)),
+            Ok((document, how)) => Ok((self.offer(room, key, document), how)),
             Err(Failure::Leaving) => {
-                self.newest(room, key.skip()).or(seen).map(|document| (document, How::Stale)).ok_or(Failure::Leaving)
+                self.newest(room, key).or(seen).map(|document| (document, How::Stale)).ok_or(Failure::Leaving)
             }
             Err(failure) => Err(failure),
         }
@@ -156,14 +156,14 @@ impl Hub {
     }
 
     /// Takes a playlist that came, and gives back the one to go by: this one, or for a while the one that is ahead of it.
-    fn offer(&self, room: &RoomKey, skip: Option<Skip>, document: Arc<Document>) -> Arc<Document> {
+    fn offer(&self, room: &RoomKey, key: &Key, document: Arc<Document>) -> Arc<Document> {
         let Some(facts) = document.facts else { return document };
         let now = Instant::now();
         let mut rooms = self.lock();
         if rooms.len() >= ROOMS_MAX && !rooms.contains_key(room) {
             return document;
         }
-        let Some(slot) = rooms.entry(room.clone()).or_default().0.get_mut(slot_of(skip)) else { return document };
+        let Some(slot) = rooms.entry(room.clone()).or_default().0.get_mut(slot_of(key)) else { return document };
         match slot {
             Some(known)
                 if known.facts.is_some_and(|before| {
@@ -179,8 +179,8 @@ impl Hub {
         }
     }
 
-    fn newest(&self, room: &RoomKey, skip: Option<Skip>) -> Option<Arc<Document>> {
-        self.lock().get(room)?.0.get(slot_of(skip))?.clone()
+    fn newest(&self, room: &RoomKey, key: &Key) -> Option<Arc<Document>> {
+        self.lock().get(room)?.0.get(slot_of(key))?.clone()
     }
 
     fn newest_facts(&self, room: &RoomKey) -> Option<Facts> {
@@ -222,8 +222,9 @@ fn listed(route: &Route, facts: Option<&Facts>) -> bool {
     }
 }
 
-fn slot_of(skip: Option<Skip>) -> usize {
-    match skip {
+fn slot_of(key: &Key) -> usize {
+    match key.skip() {
+        _ if matches!(key.route, Route::Hls(_, _, File::IFrames)) => 3,
         None => 0,
         Some(Skip::Segments) => 1,
         Some(Skip::SegmentsAndDateRanges) => 2,

@@ -21,7 +21,7 @@ const QUOTE_CHARS_MAX: usize = 32;
 pub(crate) struct Key {
     /// The address.
     pub(crate) route: Route,
-    /// Delivery directives; `None` everywhere but on media playlists, and there when none was given.
+    /// Delivery directives; `None` everywhere but on playlists of renditions, and there when none was given.
     pub(crate) directives: Option<Directives>,
 }
 
@@ -81,6 +81,11 @@ impl Key {
         let route = Route::parse(path).ok_or(Refusal::NoSuchAddress)?;
         let directives = match route {
             Route::Hls(_, _, File::Playlist) => Directives::read(query.unwrap_or_default())?,
+            // An I-frame playlist lists whole segments: it is waited for by number, and always sent whole.
+            Route::Hls(_, _, File::IFrames) => {
+                let msn = Directives::read(query.unwrap_or_default())?.and_then(|directives| directives.msn);
+                msn.map(|msn| Directives { msn: Some(msn), part: None, skip: None })
+            }
             _ => None,
         };
         Ok(Self { route, directives })
@@ -220,13 +225,19 @@ mod tests {
             "/assets/a.js",
             "/api/streams",
             "/hls/foo.m3u8",
-            "/hls/foo/source/iframes.m3u8",
             "/hls/foo/960w/7.m4s",
             "/hls/foo/960w/7.1.m4s",
             "/vod/foo-20261120T172500Z/index.m3u8",
         ] {
             check(&format!("{path}?_HLS_msn=7&_HLS_part=nonsense&x=%00"), path);
         }
+    }
+
+    #[test]
+    fn i_frame_playlists_are_waited_for_by_number_alone() {
+        let path = "/hls/foo/source/iframes.m3u8";
+        check(&format!("{path}?_HLS_skip=YES&x=1"), path);
+        check(&format!("{path}?_HLS_part=1&_HLS_msn=7"), &format!("{path}?_HLS_msn=7"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Handler for Front {
         let class = Class::of(&key.route);
         let result = match class {
             Class::Page => return count(class, "page", page(&request, &key.route)),
-            Class::Playlist => self.parts.playlist(&request, &key).await,
+            Class::Playlist | Class::IFrames => self.parts.playlist(&request, &key).await,
             class if class.is_document() => self.parts.document(&request, &key, class).await,
             class => self.parts.media(&request, &key, class).await,
         };

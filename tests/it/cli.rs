@@ -71,7 +71,7 @@ async fn errors_over_http_are_in_words() {
             ("/hls/nobody.m3u8", 404, "nobody"),
             ("/hls/nobody/source/index.m3u8", 404, "nobody"),
             ("/hls/../etc/passwd", 404, ""),
-            ("/nothing", 404, "/hls/"),
+            ("/nothing", 404, "address"),
         ] {
             let reply = viewer.get(path).await;
             assert_eq!(reply.status.as_u16(), status, "{path}");

@@ -4,7 +4,7 @@ use super::small;
 use e2e::flv::{DATA, Tag};
 use e2e::rtmp::{ELSEWHERE, HERE, Rtmp, data, text};
 use e2e::served::Served;
-use e2e::{Ffmpeg, Server, Source, Viewer, make_media};
+use e2e::{Ffmpeg, Server, Source, Viewer, make_media, wait_for};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -83,13 +83,18 @@ async fn take_over(server: &Server, viewer: &Viewer, first: &str, second: &str) 
     let successor = Ffmpeg::publish(&endless(), &server.rtmp(second));
     let (ok, said) = encoder.wait().await;
     assert!(!ok, "the first one is sent away");
-    // At most one more was cut between the look at the playlist and the takeover.
-    let after = viewer.wait_segments("foo", "source", before.media.segments.len() + 5).await;
+    let after = wait_for("segments of the second one", || async {
+        let playlist = viewer.playlist("foo", "source").await;
+        let at = playlist.media.segments.iter().position(|segment| segment.discontinuity)?;
+        (playlist.media.segments.len() >= at + 2).then_some(playlist)
+    })
+    .await;
     assert_eq!(after.media.media_sequence, before.media.media_sequence);
     let kept = before.media.segments.iter().zip(&after.media.segments).all(|(a, b)| a.uri == b.uri);
     assert!(kept, "{} became {}", before.text, after.text);
     let served = Served::fetch(viewer, "foo", "source").await;
     let [at] = served.discontinuities()[..] else { panic!("one break: {}", served.playlist.text) };
+    assert!(at >= before.media.segments.len(), "{}", served.playlist.text);
     served.assert_unbroken(&[at]);
     successor.stop().await;
     said
