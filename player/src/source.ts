@@ -19,6 +19,9 @@ const CONFIG: Partial<HlsConfig> = {
   maxBufferLength: 20,
   // A level as wide as the element would be far too small: the element shows only a part of the sphere.
   capLevelToPlayerSize: false,
+  // hls.js takes the next segment when less than this of the present one is missing (0.25 s by default). The last part of a
+  // segment is often a single frame: it would be passed over, and the picture stops there until the next segment is whole.
+  maxFragLookUpTolerance: 0.01,
   // A modest rung first and no first segment of the smallest only to measure: so near the live edge that costs a stall.
   abrEwmaDefaultEstimate: 3_500_000,
   testBandwidth: false,

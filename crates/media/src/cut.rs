@@ -15,6 +15,9 @@ const TARGET_S_MAX: u32 = 11;
 /// bug, not a stream.
 const OVERDUE_CUTS_MAX: usize = 32;
 
+/// What a duration may be above the target and still round to it, 90 kHz ticks.
+const ROUNDED_OFF: i64 = VIDEO_TIMESCALE as i64 / 2;
+
 /// A decision to end the open segment and begin the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
@@ -82,12 +85,13 @@ impl Cutter {
         cuts
     }
 
-    /// The cuts for each target that passed without an IDR, on the frame grid and never beyond the target. An IDR just
-    /// at the target is no overdue one.
+    /// The cuts for each target that passed without an IDR, on the frame grid and never beyond the target. An IDR that
+    /// comes a little late, after a hiccup of the encoder, still ends its segment: a duration only has to round to the
+    /// target (§4.4.3.1).
     fn overdue(&mut self, pts: i64, idr: bool) -> Vec<Cut> {
         let room = ((self.target + self.frame / 2) / self.frame * self.frame).max(self.frame);
         let mut cuts = Vec::new();
-        let late = |start: i64| if idr { pts - start > room + self.frame / 2 } else { pts - start >= room };
+        let late = |start: i64| if idr { pts - start >= self.target + ROUNDED_OFF } else { pts - start >= room };
         while late(self.start) && cuts.len() < OVERDUE_CUTS_MAX {
             self.start += room;
             cuts.push(Cut { at: self.start, idr: false });
@@ -168,6 +172,13 @@ mod tests {
     fn a_changed_configuration_cuts_at_its_idr() {
         let mut cutter = Cutter::new(2000, 2, 90_000, 3000, 0);
         assert_eq!(cutter.judge(90_000, true, true), [Cut { at: 90_000, idr: true }]);
+    }
+
+    #[test]
+    fn a_key_frame_that_a_hiccup_made_late_still_ends_its_segment() {
+        let mut cutter = Cutter::new(2000, 2, 180_000, 3000, 0);
+        assert_eq!(cutter.judge(185_400, true, false), [Cut { at: 185_400, idr: true }]);
+        assert_eq!(cutter.judge(185_400 + 224_999, true, false).len(), 1);
     }
 
     #[test]
