@@ -268,6 +268,10 @@ function distance(a, b) {
 async function shot(page, name) {
   if (!options.shots) return;
   await mkdir(options.shots, { recursive: true });
+  // A hand on the mouse: the buttons are in the picture, too.
+  await page.mouse.move(640, 560);
+  await page.mouse.move(640, 561);
+  await page.waitForTimeout(300);
   await page.screenshot({ path: join(options.shots, `${name}.png`) });
 }
 

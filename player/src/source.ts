@@ -19,9 +19,6 @@ const CONFIG: Partial<HlsConfig> = {
   maxBufferLength: 20,
   // A level as wide as the element would be far too small: the element shows only a part of the sphere.
   capLevelToPlayerSize: false,
-  // hls.js takes the next segment when less than this of the present one is missing (0.25 s by default). The last part of a
-  // segment is often a single frame: it would be passed over, and the picture stops there until the next segment is whole.
-  maxFragLookUpTolerance: 0.01,
   // A modest rung first and no first segment of the smallest only to measure: so near the live edge that costs a stall.
   abrEwmaDefaultEstimate: 3_500_000,
   testBandwidth: false,
@@ -29,6 +26,9 @@ const CONFIG: Partial<HlsConfig> = {
   enableWorker: true,
   workerPath,
 };
+
+/** Less than a frame of any sound or picture, s. */
+const PADDING_S = 0.015;
 
 /** Media failures further apart than this have nothing to do with each other, ms. */
 const MEDIA_MEMORY_MS = 30_000;
@@ -127,6 +127,7 @@ class HlsPlayback implements Playback {
     this.#started = false;
     const hls = new Hls(CONFIG);
     this.#hls = hls;
+    loadShortParts(hls);
     hls.on(Events.MANIFEST_PARSED, () => {
       if (this.#chosen >= hls.levels.length) this.#chosen = -1;
       if (this.#chosen >= 0) hls.nextLevel = this.#chosen;
@@ -212,6 +213,18 @@ class HlsPlayback implements Playback {
     if (state === this.#state) return;
     this.#state = state;
     this.events.state(state);
+  }
+}
+
+/**
+ * hls.js 1.7 takes a segment for loaded when all but 0.2 s of it is buffered. The last part of a segment is often a frame or
+ * two: when it is listed together with the segment's end, while the part before is still on its way, it is never loaded, and
+ * the picture stops there for some seconds until the parts leave the playlist. There is no setting for it, only this field.
+ */
+function loadShortParts(hls: Hls): void {
+  const { coreComponents } = hls as unknown as { coreComponents?: { bufferPadding?: number }[] };
+  for (const component of coreComponents ?? []) {
+    if (component.bufferPadding !== undefined) component.bufferPadding = PADDING_S;
   }
 }
 

@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Files have few key frames: cut between them, as a forced cut does.
         if unit.pts >= next_cut {
             next_cut = unit.pts + i64::from(segment_ms) * 90;
-            engine.push(ToLadder::Segment { seq, start_pts: unit.pts }, &mut take)?;
+            engine.push(ToLadder::Segment { seq, start_pts: unit.pts, skip: 0 }, &mut take)?;
             seq += 1;
         }
         engine.push(ToLadder::Unit(unit), &mut take)?;
@@ -59,7 +59,7 @@ fn delay(settings: &Settings, units: &[VideoUnit]) -> Result<i64, Box<dyn std::e
     let mut engine = Engine::new(settings.clone())?;
     let (mut out, mut most) = (0, 0);
     let start_pts = units.first().map_or(0, |unit| unit.pts);
-    engine.push(ToLadder::Segment { seq: 0, start_pts }, &mut |_| ())?;
+    engine.push(ToLadder::Segment { seq: 0, start_pts, skip: 0 }, &mut |_| ())?;
     for (sent, unit) in (1i64..).zip(units.iter().take(60)) {
         engine.push(ToLadder::Unit(unit.clone()), &mut |message| out += i64::from(of_rung_0(&message)))?;
         std::thread::sleep(std::time::Duration::from_millis(60));

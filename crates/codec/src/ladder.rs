@@ -55,6 +55,9 @@ pub enum ToLadder {
         seq: u64,
         /// PTS of its first picture.
         start_pts: i64,
+        /// Rungs that are not to be encoded in this segment, for want of CPU: bit 0 is rung 0. They give
+        /// [`FromLadder::SegmentEnd`] and no units, and the others the same bytes as ever.
+        skip: u8,
     },
     /// The next unit of the source, in decoding order, with NAL lengths as the configuration says.
     Unit(VideoUnit),

@@ -61,10 +61,11 @@ pub fn encode_to_child(message: &ToChild) -> Bytes {
             out.put_u8(kind::CONFIG);
             out.put_slice(config.avcc());
         }
-        ToChild::Ladder(ToLadder::Segment { seq, start_pts }) => {
+        ToChild::Ladder(ToLadder::Segment { seq, start_pts, skip }) => {
             out.put_u8(kind::SEGMENT);
             out.put_u64(*seq);
             out.put_i64(*start_pts);
+            out.put_u8(*skip);
         }
         ToChild::Ladder(ToLadder::Unit(unit)) => {
             out.put_u8(kind::UNIT);
@@ -81,8 +82,9 @@ pub fn decode_to_child(mut message: Bytes) -> Result<ToChild, Malformed> {
         kind::CONFIG => ToLadder::Config(config(message)?),
         kind::SEGMENT => {
             let (seq, start_pts) = (get(message.try_get_u64())?, get(message.try_get_i64())?);
+            let skip = get(message.try_get_u8())?;
             ended(&message)?;
-            ToLadder::Segment { seq, start_pts }
+            ToLadder::Segment { seq, start_pts, skip }
         }
         kind::UNIT => ToLadder::Unit(unit(message)?),
         kind::END => {
@@ -244,7 +246,11 @@ mod tests {
             let rung = |(width, height, bitrate)| RungSettings { width, height, bitrate };
             ToChild::Settings(Settings { config, rungs: rungs.into_iter().map(rung).collect(), segment_ms })
         });
-        let segment = (any::<u64>(), any::<i64>()).prop_map(|(seq, start_pts)| ToLadder::Segment { seq, start_pts });
+        let segment = (any::<u64>(), any::<i64>(), any::<u8>()).prop_map(|(seq, start_pts, skip)| ToLadder::Segment {
+            seq,
+            start_pts,
+            skip,
+        });
         prop_oneof![
             settings,
             Just(ToChild::Ladder(ToLadder::Config(config))),

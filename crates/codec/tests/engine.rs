@@ -72,10 +72,10 @@ fn a_segment_does_not_depend_on_the_ones_before_it() {
 #[test]
 fn segments_may_be_cut_between_key_frames() {
     let source = make("testsrc2=size=320x160:rate=25:duration=4", "-preset ultrafast -bf 0 -g 999 -sc_threshold 0");
-    let mut messages = vec![ToLadder::Segment { seq: 1, start_pts: source.units[0].pts }];
+    let mut messages = vec![ToLadder::Segment { seq: 1, start_pts: source.units[0].pts, skip: 0 }];
     for (number, unit) in source.units.iter().enumerate() {
         if number == 50 {
-            messages.push(ToLadder::Segment { seq: 2, start_pts: unit.pts });
+            messages.push(ToLadder::Segment { seq: 2, start_pts: unit.pts, skip: 0 });
         }
         messages.push(ToLadder::Unit(unit.clone()));
     }

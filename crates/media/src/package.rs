@@ -5,6 +5,7 @@
 //! part closes only when a unit of the same segment is at hand for the next part.
 
 use crate::mp4::{self, Sample, Track};
+use crate::unit::{AAC_FRAME_SAMPLES, VIDEO_TIMESCALE};
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +127,10 @@ impl Packager {
         let track = self.track;
         let open = self.open.get_or_insert_with(|| Open::new(msn, unit.pts));
         let first = open.size == 0 && open.part.written.is_empty() && open.part.samples.is_empty();
+        // Where units are unevenly long the next one's length was only guessed: this one may be too much.
+        if open.part.ticks > 0 && open.part.ticks + duration > self.part_ticks {
+            open.write_part(track, out);
+        }
         open.part.take(unit, duration);
         if first {
             // I-frame playlists point at a chunk that holds just this one.
@@ -195,18 +200,35 @@ impl PartInProgress {
     }
 }
 
-/// The part target in ms for units of this duration: the configured one if whole units reach 85 % of it (draft-pantos
-/// rfc8216bis §4.4.4.9), else the next whole number of units.
-pub fn part_target_ms(part_ms: u32, unit_ticks: i64, timescale: u32) -> u32 {
-    let part = i64::from(part_ms) * i64::from(timescale) / 1000;
-    let unit = unit_ticks.max(1);
-    let whole = part / unit * unit;
-    if whole * 100 >= part * 85 {
-        return part_ms;
-    }
-    let up = (part / unit + 1) * unit;
-    u32::try_from((up * 1000 + i64::from(timescale) - 1) / i64::from(timescale)).unwrap_or(part_ms)
+/// What a stream's parts are made of: what [`part_target_ms`] goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grain {
+    /// How long segments will be, as far as is known: 90 kHz ticks.
+    pub segment: i64,
+    /// One picture, 90 kHz ticks.
+    pub frame: i64,
+    /// Samples per second, if there is sound.
+    pub audio_rate: Option<u32>,
 }
+
+/// The part target in ms: near the configured one, so that a segment is a whole number of parts of about the same length.
+/// A short last part is legal (draft-pantos-hls-rfc8216bis §4.4.4.9), but hls.js up to 1.7 passes over parts below 0.2 s
+/// and stalls.
+pub fn part_target_ms(part_ms: u32, grain: Grain) -> u32 {
+    let part = i64::from(part_ms).max(1) * TICKS_PER_MS;
+    let parts = ((grain.segment + part / 2) / part).max(1);
+    let share = |unit: i64, timescale: i64| {
+        let unit = unit.max(1);
+        let units = (grain.segment * timescale / i64::from(VIDEO_TIMESCALE) + unit - 1) / unit;
+        let ticks = (units + parts - 1) / parts * unit;
+        (ticks * 1000 + timescale - 1) / timescale
+    };
+    let video = share(grain.frame, i64::from(VIDEO_TIMESCALE));
+    let audio = grain.audio_rate.map_or(0, |rate| share(i64::from(AAC_FRAME_SAMPLES), i64::from(rate.max(1))));
+    u32::try_from(video.max(audio)).unwrap_or(part_ms)
+}
+
+const TICKS_PER_MS: i64 = VIDEO_TIMESCALE as i64 / 1000;
 
 #[cfg(test)]
 mod tests {
@@ -246,6 +268,20 @@ mod tests {
     }
 
     #[test]
+    fn uneven_units_make_no_part_too_long() {
+        let mut packager = Packager::new(Track::Video, 45_000, 3000);
+        let (mut out, mut dts) = (Vec::new(), 0);
+        for duration in [3000, 3000, 3000, 3000, 40_000, 3000, 3000] {
+            let unit = Unit { dts, pts: dts, sync: dts == 0, data: Bytes::from_static(b"unit") };
+            packager.push(1, unit, &mut out);
+            dts += duration;
+        }
+        packager.finish(None, &mut out);
+        let ticks = out.iter().filter_map(|p| if let Packaged::Part(_, part) = p { Some(part.ticks) } else { None });
+        assert_eq!(ticks.collect::<Vec<_>>(), [12_000, 40_000, 6000]);
+    }
+
+    #[test]
     fn a_part_longer_than_the_target_is_one_unit() {
         check(&[3], 1000, "1* 1 1 |");
     }
@@ -270,10 +306,18 @@ mod tests {
     }
 
     #[test]
-    fn part_targets_suit_the_frame_rate() {
-        assert_eq!(part_target_ms(500, 3000, 90_000), 500);
-        assert_eq!(part_target_ms(500, 3003, 90_000), 500);
-        assert_eq!(part_target_ms(500, 18_000, 90_000), 600);
-        assert_eq!(part_target_ms(500, 1024, 48_000), 500);
+    fn part_targets_make_a_segment_a_whole_number_of_like_parts() {
+        for (segment, frame, audio_rate, expected) in [
+            (180_000, 3000, None, 500),
+            (180_000, 3000, Some(48_000), 512),
+            (180_000, 3000, Some(44_100), 511),
+            (180_180, 3003, Some(48_000), 512),
+            (180_000, 3600, Some(48_000), 520),
+            (180_000, 1500, Some(48_000), 512),
+            (180_000, 18_000, None, 600),
+            (750_000, 3000, Some(48_000), 500),
+        ] {
+            assert_eq!(part_target_ms(500, Grain { segment, frame, audio_rate }), expected, "{segment} {frame}");
+        }
     }
 }

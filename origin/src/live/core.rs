@@ -16,6 +16,9 @@ use media::route::File;
 use media::window::{Window, first_number};
 use std::collections::BTreeMap;
 
+/// How long the ladder may take to finish when the operator ends a stream, in ms.
+const FINISH_MS_MAX: i64 = 4_000;
+
 /// What the config says of a stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -91,13 +94,15 @@ pub(crate) struct Core {
     params: BTreeMap<String, String>,
     session: Option<Session>,
     epoch: Option<Epoch>,
+    /// The operator ended it; the ladder may still owe its last segments.
+    ending: bool,
 }
 
 impl Core {
     /// A stream that nobody has published yet.
     pub(crate) fn new(options: Options, last_number: Option<u64>, now: i64) -> Self {
         let state = State::Waiting(now);
-        Self { options, state, last_number, params: BTreeMap::new(), session: None, epoch: None }
+        Self { options, state, last_number, params: BTreeMap::new(), session: None, epoch: None, ending: false }
     }
 
     /// A stream as a state file kept it: it waits for its publisher. `present` says which files are still there.
@@ -169,6 +174,9 @@ impl Core {
         match input {
             Input::Publish(params) => {
                 self.unpublish(out);
+                if self.ending {
+                    self.end(now, out);
+                }
                 if matches!(self.state, State::Ended(_)) {
                     self.last_number = self.last_number();
                     if let Some(epoch) = self.epoch.take() {
@@ -187,21 +195,30 @@ impl Core {
             }
             Input::End => {
                 self.unpublish(out);
-                self.end(now, out);
-            }
-            Input::Tick => {
-                let wait_ms = i64::try_from(self.options.reconnect_s).unwrap_or(i64::MAX / 2000) * 1000;
-                if let State::Waiting(since) = self.state
-                    && now - since >= wait_ms
-                {
-                    self.end(now, out);
+                if matches!(self.state, State::Live) {
+                    self.state = State::Waiting(now);
                 }
+                self.ending = true;
+                self.tick(now, out);
             }
+            Input::Tick => self.tick(now, out),
             Input::LadderUp | Input::Ladder(_) | Input::LadderGone | Input::LadderFull => {
                 if let Some(epoch) = &mut self.epoch {
                     epoch.ladder(input, out);
                 }
+                self.tick(now, out);
             }
+        }
+    }
+
+    /// Whether it is time to end: nobody came back, or the operator said so and the ladder has given what it owed.
+    fn tick(&mut self, now: i64, out: &mut Vec<Effect>) {
+        let State::Waiting(since) = self.state else { return };
+        let wait_ms = i64::try_from(self.options.reconnect_s).unwrap_or(i64::MAX / 2000) * 1000;
+        let finishing = self.epoch.as_ref().is_some_and(Epoch::is_finishing);
+        let ending = self.ending && (!finishing || now - since >= FINISH_MS_MAX);
+        if now - since >= wait_ms || ending {
+            self.end(now, out);
         }
     }
 
@@ -218,7 +235,7 @@ impl Core {
         if matches!(self.state, State::Ended(_)) {
             return;
         }
-        self.state = State::Ended(now);
+        (self.state, self.ending) = (State::Ended(now), false);
         if let Some(epoch) = &mut self.epoch {
             epoch.end(out);
         }

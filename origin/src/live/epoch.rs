@@ -4,6 +4,7 @@
 //! [`super::running`] state of the publish in progress. Does not know who publishes or how files are served.
 
 use super::core::{Effect, Input, Options};
+use super::load::{Afford, Load};
 use super::output::Output;
 use super::running::{Planned, Running};
 use super::session::{Begin, Timed};
@@ -15,7 +16,7 @@ use media::h264::VideoConfig;
 use media::hls::{AudioGroup, Multivariant, Variant};
 use media::ladder::Rendition;
 use media::mp4;
-use media::package::{Unit, part_target_ms};
+use media::package::{Grain, Unit, part_target_ms};
 use media::projection::Layout;
 use media::route::File;
 use media::unit::{VIDEO_TIMESCALE, VideoUnit};
@@ -26,6 +27,9 @@ use std::collections::BTreeMap;
 
 /// How many closed slots a rung that has nothing yet may hold back the multivariant playlist.
 const SLOTS_WAITED_FOR_RUNGS: usize = 2;
+
+/// Samples per second of the silence that stands for missing sound.
+const SILENCE_RATE: u32 = 48_000;
 
 /// An epoch.
 #[derive(Debug)]
@@ -76,6 +80,9 @@ pub(super) struct Ladder {
     pub(super) state: LadderState,
     /// Which rendition each of the child's rungs is.
     pub(super) renditions: Vec<Rendition>,
+    /// The source's configuration, as the child must know it when it begins.
+    source: Option<VideoConfig>,
+    load: Load,
     /// Configurations that the child announced, in force from the rung's next segment on.
     announced: BTreeMap<Rendition, VideoConfig>,
 }
@@ -106,7 +113,7 @@ impl Epoch {
         let terms = Terms {
             anchor_ms: begin.first_idr_utc_ms,
             target_s: target_s(options.segment_ms, begin.gop),
-            part_ms: part_target_ms(options.part_ms, begin.frame_ticks, VIDEO_TIMESCALE),
+            part_ms: part_target_ms(options.part_ms, grain(options, begin)),
             window_s: options.window_s,
         };
         let video = rungs.iter().map(|rung| VideoInfo {
@@ -121,7 +128,7 @@ impl Epoch {
             layout,
             infos: Infos { fps: begin.fps, video: video.collect(), audio: None },
             outputs: BTreeMap::new(),
-            ladder: Ladder::off(),
+            ladder: Ladder::off(begin.first_idr_utc_ms),
             running: None,
         }
     }
@@ -130,7 +137,7 @@ impl Epoch {
     pub(super) fn restore(saved: Saved, present: impl Fn(Rendition, &File) -> bool) -> Self {
         let Saved { mut window, layout, infos } = saved;
         window.restore(present);
-        Self { window, now: 0, layout, infos, outputs: BTreeMap::new(), ladder: Ladder::off(), running: None }
+        Self { window, now: 0, layout, infos, outputs: BTreeMap::new(), ladder: Ladder::off(0), running: None }
     }
 
     /// It is `now` (UTC ms): what comes next came then, and what is too late is missing.
@@ -172,7 +179,8 @@ impl Epoch {
                 self.outputs.insert(rendition, Output::new(rendition, self.part_ticks(VIDEO_TIMESCALE), usual));
             }
         }
-        self.ladder = Ladder { renditions: plan.encoded.clone(), ..Ladder::off() };
+        self.ladder = Ladder::off(self.now);
+        (self.ladder.renditions, self.ladder.source) = (plan.encoded.clone(), Some(begin.video.clone()));
         if let Some(settings) = plan.settings.clone() {
             self.ladder.state = LadderState::Fresh;
             out.push(Effect::StartLadder(settings));
@@ -183,13 +191,14 @@ impl Epoch {
             self.video_init(Rendition::Source, msn, &begin.video, out);
         }
         if self.window.renditions().any(|rendition| rendition == Rendition::Audio) {
-            let silent = AudioConfig::lc(48_000, 2);
+            let silent = AudioConfig::lc(SILENCE_RATE, 2);
             if let Some(config) = begin.audio.clone().or(silent) {
                 self.audio_init(msn, &config, out);
                 running.start_audio(&config, base, begin.audio.is_some());
             }
         }
         running.slot_began(msn, base);
+        self.begin_in_ladder(msn, base, true, out);
         self.running = Some(running);
     }
 
@@ -221,7 +230,58 @@ impl Epoch {
     pub(super) fn end(&mut self, out: &mut Vec<Effect>) {
         self.pause(out);
         self.window.end_epoch();
-        self.ladder = Ladder::off();
+        self.ladder = Ladder::off(self.now);
+    }
+
+    /// Whether the child may still come with what it owes.
+    pub(super) fn is_finishing(&self) -> bool {
+        self.ladder.state == LadderState::Finishing
+    }
+
+    /// Tells the ladder of a segment that begins, and what of it to encode. What nobody encodes is a gap.
+    pub(super) fn begin_in_ladder(&mut self, msn: u64, start: i64, idr: bool, out: &mut Vec<Effect>) {
+        let ready = match self.ladder.state {
+            LadderState::Active => true,
+            LadderState::Fresh | LadderState::Skipping => idr,
+            LadderState::Off | LadderState::Finishing => false,
+        };
+        let afford = if ready { self.afford() } else { Afford::Nothing };
+        let suspended = match afford {
+            Afford::AllBut(suspended) => suspended,
+            Afford::Nothing => self.ladder.renditions.len(),
+        };
+        for rendition in self.ladder.renditions.iter().take(suspended) {
+            self.window.gap(*rendition, msn);
+        }
+        if !ready || afford == Afford::Nothing {
+            if self.ladder.state == LadderState::Active {
+                self.ladder.state = LadderState::Skipping;
+            }
+            return;
+        }
+        if self.ladder.state != LadderState::Active {
+            self.ladder.state = LadderState::Active;
+            out.extend(self.ladder.source.clone().map(|config| Effect::ToLadder(ToLadder::Config(config))));
+        }
+        let skip = (0..suspended).fold(0, |mask, rung| mask | 1_u8.checked_shl(rung as u32).unwrap_or(0));
+        out.push(Effect::ToLadder(ToLadder::Segment { seq: msn, start_pts: start, skip }));
+    }
+
+    /// How many rungs this machine can afford now.
+    fn afford(&mut self) -> Afford {
+        let before = self.ladder.load.suspended();
+        let running = self.ladder.renditions.iter().skip(before);
+        let owed_ms = running.map(|rendition| self.window.owed_ms(*rendition, self.now)).max().unwrap_or(0);
+        let target_ms = i64::from(self.window.terms().target_s) * 1000;
+        self.ladder.load.judge(self.ladder.renditions.len(), owed_ms, target_ms, self.now)
+    }
+
+    /// The source's configuration changed: the child must know before the IDR.
+    pub(super) fn source_changed(&mut self, config: &VideoConfig, out: &mut Vec<Effect>) {
+        self.ladder.source = Some(config.clone());
+        if self.ladder.state == LadderState::Active {
+            out.push(Effect::ToLadder(ToLadder::Config(config.clone())));
+        }
     }
 
     /// The next slot begins at `at`; what expired is told.
@@ -327,6 +387,8 @@ impl Epoch {
                 let Some(&rendition) = self.ladder.renditions.get(rung) else { return };
                 let end = self.window.slot(seq).and_then(|slot| slot.end);
                 self.finish_output(rendition, end, out);
+                // Unless it is whole now: nothing of it could be decoded.
+                self.window.gap(rendition, seq);
                 out.extend([Effect::Save, Effect::Changed]);
             }
             FromLadder::Failed { why } => out.push(Effect::Warn(format!("the ladder's encoder failed: {why}"))),
@@ -397,13 +459,23 @@ impl Epoch {
         serde_json::json!({
             "target_s": terms.target_s, "part_ms": terms.part_ms, "fps": self.infos.fps,
             "next_media_sequence": self.window.next_number(), "renditions": rungs,
-            "ladder": format!("{:?}", self.ladder.state).to_lowercase(),
+            "ladder": format!("{:?}", self.ladder.state).to_lowercase(), "suspended_rungs": self.ladder.load.suspended(),
         })
     }
 }
 
+/// What parts will be made of: segments as long as key frames make them.
+fn grain(options: &Options, begin: &Begin) -> Grain {
+    let wanted = i64::from(options.segment_ms) * i64::from(VIDEO_TIMESCALE) / 1000;
+    let gop = begin.gop.filter(|gop| *gop > 0).unwrap_or(wanted);
+    let segment = (wanted - begin.frame_ticks / 2 + gop - 1) / gop * gop;
+    let rate = begin.audio.as_ref().map_or(SILENCE_RATE, AudioConfig::sample_rate);
+    Grain { segment: segment.max(gop), frame: begin.frame_ticks, audio_rate: options.audio.then_some(rate) }
+}
+
 impl Ladder {
-    fn off() -> Self {
-        Self { state: LadderState::Off, renditions: Vec::new(), announced: BTreeMap::new() }
+    fn off(now: i64) -> Self {
+        let (state, load) = (LadderState::Off, Load::new(now));
+        Self { state, renditions: Vec::new(), source: None, load, announced: BTreeMap::new() }
     }
 }

@@ -13,8 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::mpsc;
 
-/// Segments behind the newest one that stay in memory, with their parts: what players at the live edge ask for, and twice
-/// the three target durations within which parts are listed.
+/// Segments behind the newest one that stay in memory: what players at the live edge ask for.
 const SEGMENTS_IN_MEMORY: u64 = 6;
 
 /// Writes that may wait for the disk; more are not kept (they stay in memory until they expire).
@@ -36,6 +35,7 @@ pub(crate) struct Files {
 struct Table {
     files: HashMap<(Rendition, File), Held>,
     newest: u64,
+    parts_from: u64,
     /// Numbers that left the playlists, and when their files may go (UTC ms).
     expired: VecDeque<(i64, Vec<u64>)>,
 }
@@ -86,18 +86,27 @@ impl Files {
         std::fs::remove_dir_all(self.disk.root())
     }
 
-    /// Takes over a file that an earlier process left.
-    pub(crate) fn adopt(&self, rendition: Rendition, file: File) {
+    /// Takes over the files that an earlier process left: those that are listed for good, the others until `until` (UTC
+    /// ms), since playlists that named them may still be about.
+    pub(crate) fn take_over(&self, listed: &HashSet<(Rendition, File)>, keys: &HashSet<String>, until: i64) {
         let mut table = self.table();
-        if let File::Segment(msn) = file {
-            table.newest = table.newest.max(msn);
+        let mut others = Vec::new();
+        for (rendition, file) in keys.iter().filter_map(|key| read_key(key)) {
+            match file {
+                File::Segment(msn) if listed.contains(&(rendition, file.clone())) => {
+                    table.newest = table.newest.max(msn)
+                }
+                File::Segment(msn) => others.push(msn),
+                _ => {}
+            }
+            table.files.insert((rendition, file), Held { etag: None, body: None, on_disk: true });
         }
-        table.files.insert((rendition, file), Held { etag: None, body: None, on_disk: true });
+        table.expired.push_back((until, others));
     }
 
-    /// Takes a new file; inits and segments go to disk as well. `false` if the disk is so far behind that this one is not
-    /// written.
-    pub(crate) fn insert(&self, rendition: Rendition, file: File, body: Vec<Bytes>) -> bool {
+    /// Takes a new file; inits and segments go to disk as well. Parts below `parts_from` are let go. `false` if the disk is
+    /// so far behind that this one is not written.
+    pub(crate) fn insert(&self, rendition: Rendition, file: File, body: Vec<Bytes>, parts_from: u64) -> bool {
         let keep = !matches!(file, File::Part(..));
         let held = Held { etag: Some(etag(&body)), body: Some(body.clone()), on_disk: false };
         let mut table = self.table();
@@ -105,6 +114,10 @@ impl Files {
             table.newest = table.newest.max(msn);
         }
         table.files.entry((rendition, file.clone())).or_insert(held);
+        if table.parts_from < parts_from {
+            table.parts_from = parts_from;
+            table.files.retain(|(_, file), _| !matches!(file, File::Part(msn, _) if *msn < parts_from));
+        }
         table.trim();
         drop(table);
         !keep || self.write(Write::File(rendition, file, body))
@@ -120,13 +133,18 @@ impl Files {
         self.table().expired.push_back((until, numbers));
     }
 
-    /// Lets go what may go at `now` (UTC ms).
-    pub(crate) fn sweep(&self, now: i64) {
+    /// Whether [`Files::sweep`] has anything to do at `now` (UTC ms).
+    pub(crate) fn is_due(&self, now: i64) -> bool {
+        self.table().expired.front().is_some_and(|(until, _)| *until <= now)
+    }
+
+    /// Lets go what may go at `now` (UTC ms), and then all inits but the listed ones.
+    pub(crate) fn sweep(&self, now: i64, inits: &HashSet<(Rendition, File)>) {
         let mut table = self.table();
         let mut gone = Vec::new();
         while let Some((_, numbers)) = table.expired.pop_front_if(|(until, _)| *until <= now) {
             let old: Vec<(Rendition, File)> =
-                table.files.keys().filter(|(_, file)| is_of(file, &numbers)).cloned().collect();
+                table.files.keys().filter(|key| is_of(&key.1, &numbers) || is_old_init(key, inits)).cloned().collect();
             for key in old {
                 if table.files.remove(&key).is_some_and(|held| held.on_disk) {
                     gone.push(key);
@@ -137,6 +155,11 @@ impl Files {
         if !gone.is_empty() {
             self.write(Write::Remove(gone));
         }
+    }
+
+    /// Whether a file is there.
+    pub(crate) fn has(&self, rendition: Rendition, file: &File) -> bool {
+        self.table().files.contains_key(&(rendition, file.clone()))
     }
 
     /// A file, from memory or from disk.
@@ -160,13 +183,13 @@ impl Files {
         Ok(Some(Found { etag, body }))
     }
 
-    /// The writer has put a file on disk.
-    fn written(&self, rendition: Rendition, file: File) {
+    /// The writer has put a file on disk. `false` if it was let go meanwhile.
+    fn written(&self, rendition: Rendition, file: File) -> bool {
         let mut table = self.table();
-        if let Some(held) = table.files.get_mut(&(rendition, file)) {
-            held.on_disk = true;
-        }
+        let Some(held) = table.files.get_mut(&(rendition, file)) else { return false };
+        held.on_disk = true;
         table.trim();
+        true
     }
 
     /// No more writes: [`write_all`] ends after those that wait.
@@ -186,19 +209,14 @@ impl Files {
 }
 
 impl Table {
-    /// Drops old parts, and old segments' bytes once they are on disk.
+    /// Drops old segments' bytes once they are on disk.
     fn trim(&mut self) {
         let Some(oldest) = self.newest.checked_sub(SEGMENTS_IN_MEMORY) else { return };
-        self.files.retain(|(_, file), held| match file {
-            File::Part(msn, _) => *msn >= oldest,
-            File::Segment(msn) => {
-                if *msn < oldest && held.on_disk {
-                    held.body = None;
-                }
-                true
+        for ((_, file), held) in &mut self.files {
+            if held.on_disk && matches!(file, File::Segment(msn) if *msn < oldest) {
+                held.body = None;
             }
-            _ => true,
-        });
+        }
     }
 }
 
@@ -215,8 +233,10 @@ pub(crate) async fn write_all(files: std::sync::Arc<Files>, mut queue: mpsc::Rec
         match result {
             Ok(Ok(())) => {
                 last_failure = None;
-                if let Some((rendition, file)) = done {
-                    files.written(rendition, file);
+                if let Some((rendition, file)) = done
+                    && !files.written(rendition, file.clone())
+                {
+                    files.write(Write::Remove(vec![(rendition, file)]));
                 }
             }
             Ok(Err(error)) => {
@@ -247,6 +267,16 @@ fn perform(disk: &store::Files, job: Write) -> Result<(), store::Error> {
 /// The key of a file below the stream's folder.
 pub(crate) fn file_key(rendition: Rendition, file: &File) -> String {
     format!("{rendition}/{file}")
+}
+
+/// The file of a key, if it is one.
+fn read_key(key: &str) -> Option<(Rendition, File)> {
+    let (rendition, name) = key.split_once('/')?;
+    Some((rendition.parse().ok()?, File::parse(name)?))
+}
+
+fn is_old_init(key: &(Rendition, File), listed: &HashSet<(Rendition, File)>) -> bool {
+    matches!(key.1, File::Init(_)) && !listed.contains(key)
 }
 
 fn is_of(file: &File, numbers: &[u64]) -> bool {

@@ -75,6 +75,9 @@ impl Ladder {
         if last {
             // It is meant to go: no other one follows until the next start.
             self.settings = None;
+            if let Some(starting) = self.starting.take() {
+                starting.abort();
+            }
         }
         let full = self.child.as_ref().is_some_and(|child| child.try_send(message) == Err(SendError::Full));
         if full && last {

@@ -1,7 +1,7 @@
 //! One stream's life.
 //!
-//! `core` decides (pure), helped by `session` (timing), `epoch` and `running` (cuts, numbers, renditions) and `output`
-//! (packaging). `stream` acts: one task a stream, which owns the core, the ladder's child (`ladder`), the publisher's claim
+//! `core` decides (pure), helped by `session` (timing), `epoch` and `running` (cuts, numbers, renditions), `output`
+//! (packaging) and `load` (how much of the ladder this machine can afford). `stream` acts: one task a stream, which owns the core, the ladder's child (`ladder`), the publisher's claim
 //! (`publisher`) and the files (`files`). `registry` says which streams there are.
 
 mod core;
@@ -10,6 +10,7 @@ mod core_tests;
 mod epoch;
 mod files;
 mod ladder;
+mod load;
 mod output;
 mod publisher;
 mod registry;

@@ -151,6 +151,13 @@ impl Registry {
             return Err(Refusal::ShuttingDown);
         }
         if streams.len() >= STREAMS_MAX {
+            // A place that an ended stream holds is free for a live one: the longest ended one goes.
+            let ended =
+                streams.values().filter_map(|stream| Some((stream.ended()?, stream))).min_by_key(|(since, _)| *since);
+            if let Some((_, stream)) = ended {
+                stream.forget();
+            }
+            // The encoder tries again in a moment; by then there is room.
             return Err(Refusal::TooManyStreams(STREAMS_MAX));
         }
         self.open(&mut streams, name).map_err(|error| {

@@ -19,6 +19,9 @@ use std::collections::VecDeque;
 /// Bit rate at which a source without usable key frames is encoded, at least and at most, bit/s.
 const SOURCE_BITRATE: std::ops::RangeInclusive<u64> = 500_000..=50_000_000;
 
+/// How far sound may be ahead of pictures, 90 kHz ticks.
+const SOUND_AHEAD_MAX: i64 = 15 * VIDEO_TIMESCALE as i64;
+
 /// What a publish needs of the ladder.
 #[derive(Debug)]
 pub(super) struct Planned {
@@ -154,8 +157,9 @@ impl Running {
         for cut in &cuts {
             self.cut(epoch, *cut, must, out);
         }
-        let begins = cuts.last().is_some_and(|cut| cut.idr) || unit.pts == self.base;
-        self.feed_ladder(epoch, &unit, begins, out);
+        if epoch.ladder.state == LadderState::Active {
+            out.push(Effect::ToLadder(ToLadder::Unit(unit.clone())));
+        }
         self.reached = self.reached.max(unit.pts);
         if self.copied
             && !self.source_gap
@@ -170,6 +174,10 @@ impl Running {
     /// The next block of sound, stamped in session time.
     pub(super) fn sound(&mut self, epoch: &mut Epoch, at: i64, data: Bytes, out: &mut Vec<Effect>) {
         let Some(audio) = &mut self.audio else { return };
+        if at + self.base > self.reached + SOUND_AHEAD_MAX {
+            // Pictures stand still, or the stamp is wild: sound without pictures is not kept for ever.
+            return;
+        }
         // Until a cut puts a new configuration in force, its blocks cannot be decoded: silence stands for them.
         let data = if self.changed_audio.is_some() { audio.line.silence() } else { data };
         let mut placed = Vec::new();
@@ -197,32 +205,14 @@ impl Running {
             if self.copied {
                 epoch.video_init(Rendition::Source, msn, config, out);
             }
-            if epoch.ladder.state == LadderState::Active {
-                out.push(Effect::ToLadder(ToLadder::Config(config.clone())));
-            }
+            epoch.source_changed(config, out);
         }
         if let Some(config) = changed_audio {
             epoch.audio_init(msn, &config, out);
             self.start_audio(&config, cut.at, true);
         }
         self.slot_began(msn, cut.at);
-        if epoch.ladder.state == LadderState::Active {
-            out.push(Effect::ToLadder(ToLadder::Segment { seq: msn, start_pts: cut.at }));
-        }
-    }
-
-    /// Sends a picture to the ladder; one that is new or lost its place begins at a cut with an IDR.
-    fn feed_ladder(&mut self, epoch: &mut Epoch, unit: &VideoUnit, begins: bool, out: &mut Vec<Effect>) {
-        let ladder = &mut epoch.ladder;
-        if begins && matches!(ladder.state, LadderState::Fresh | LadderState::Skipping) {
-            ladder.state = LadderState::Active;
-            if let Some((seq, slot)) = epoch.window.newest() {
-                out.push(Effect::ToLadder(ToLadder::Segment { seq, start_pts: slot.start }));
-            }
-        }
-        if ladder.state == LadderState::Active {
-            out.push(Effect::ToLadder(ToLadder::Unit(unit.clone())));
-        }
+        epoch.begin_in_ladder(msn, cut.at, cut.idr, out);
     }
 
     /// Everything in progress ends.
@@ -257,7 +247,12 @@ impl Running {
 impl Audio {
     fn release(&mut self, epoch: &mut Epoch, until: i64, out: &mut Vec<Effect>) {
         while let Some(unit) = self.waiting.pop_front_if(|unit| unit.pts <= until) {
+            let mut passed = None;
             while let Some((msn, _)) = self.slots.pop_front_if(|(_, start)| *start <= unit.pts) {
+                if let Some(empty) = passed.replace(msn) {
+                    // A slot shorter than a block of sound.
+                    epoch.window.gap(Rendition::Audio, empty);
+                }
                 self.msn = msn;
             }
             let AudioUnit { pts, data } = unit;

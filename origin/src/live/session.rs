@@ -16,6 +16,12 @@ use media::unit::VideoUnit;
 /// What is kept while waiting for the second key frame, at most, in bytes. Beyond it publishing begins anyway.
 const PRIMING_BYTES_MAX: usize = 96 << 20;
 
+/// What each tag that is kept costs besides its payload, in bytes.
+const KEPT_TAG_BYTES: usize = 64;
+
+/// How far presentation may be from decoding, in ms.
+const COMPOSITION_MS_MAX: i64 = 5_000;
+
 /// What comes out.
 #[derive(Debug)]
 pub(super) enum Timed {
@@ -117,7 +123,10 @@ impl Session {
                 let Some(config) = &self.video else { return };
                 let idr = h264::contains_idr(&data, config.nal_length_size());
                 let ms = if placed.restarted { 0 } else { placed.ms };
-                self.picture(Picture { ms, composition_ms: i64::from(composition_ms), idr, data }, utc_ms, out);
+                // No encoder reorders over seconds: a wild composition time is noise, and believed it would stop the stream.
+                let composition_ms = i64::from(composition_ms);
+                let composition_ms = if composition_ms.abs() <= COMPOSITION_MS_MAX { composition_ms } else { 0 };
+                self.picture(Picture { ms, composition_ms, idr, data }, utc_ms, out);
             }
             Ingested::Audio { rtmp_ms, data } => {
                 let placed = self.clock.place(Track::Audio, rtmp_ms);
@@ -140,13 +149,17 @@ impl Session {
     }
 
     fn audio_config(&mut self, config: AudioConfig, out: &mut Vec<Timed>) {
-        if self.audio.as_ref() == Some(&config) {
+        let kept = self.kept.iter().rev().find_map(|tag| match tag {
+            Kept::AudioConfig(config) => Some(config),
+            _ => None,
+        });
+        if kept.or(self.audio.as_ref()) == Some(&config) {
             return;
         }
         if self.line.is_some() {
             out.push(Timed::AudioConfig(config.clone()));
         } else if self.audio.is_some() {
-            self.kept.push(Kept::AudioConfig(config.clone()));
+            self.keep(Kept::AudioConfig(config));
             return;
         }
         self.audio = Some(config);
@@ -182,6 +195,7 @@ impl Session {
     }
 
     fn keep(&mut self, tag: Kept) {
+        self.kept_bytes += KEPT_TAG_BYTES;
         self.kept_bytes += match &tag {
             Kept::Video(picture) => picture.data.len(),
             Kept::Audio(_, data) => data.len(),

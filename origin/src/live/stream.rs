@@ -9,9 +9,13 @@ use super::files::{Files, Write, file_key, write_all};
 use super::ladder::{Event, Ladder};
 use super::publisher::{Publisher, Takeover};
 use crate::ingest::{Claim, Ingested, PublishRequest, Refusal};
+use codec::ladder::ToLadder;
+use media::ladder::Rendition;
 use media::name::StreamName;
 use media::route::File;
+use media::window::Window;
 use service::secret::Secret;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -49,6 +53,8 @@ pub(crate) enum Command {
     Claim(PublishRequest, oneshot::Sender<Result<Claim, Refusal>>),
     /// The operator ends it.
     End,
+    /// It has ended, and its place is needed.
+    Forget,
 }
 
 /// No segment is longer than this, in seconds.
@@ -85,8 +91,9 @@ impl Stream {
     /// A new stream, or one that an earlier process left in its folder, and the task to run it.
     pub(crate) fn new(setup: Setup) -> Result<(Arc<Self>, Task), store::Error> {
         let Setup { name, options, listed, key, dir, program } = setup;
-        // A playlist may be longer than its window by a segment.
-        let window_s = options.window_s + LONGEST_SEGMENT_S;
+        // Removed segments stay for as long as the longest playlist that named them (§6.2.2): at least six segments, and
+        // one more than the window asks for.
+        let window_s = options.window_s.max(6 * LONGEST_SEGMENT_S) + LONGEST_SEGMENT_S;
         let (files, writes) = Files::new(dir)?;
         let (state, keys) = files.left_behind()?;
         let core = match state.and_then(|text| read_state(&name, &text)) {
@@ -96,9 +103,9 @@ impl Stream {
             }
             None => Core::new(options, None, utc_ms()),
         };
-        for (rendition, file) in core.window().map(|window| window.files()).unwrap_or_default() {
-            files.adopt(rendition, file);
-        }
+        let in_window: HashSet<(Rendition, File)> =
+            core.window().map(|window| window.files()).unwrap_or_default().into_iter().collect();
+        files.take_over(&in_window, &keys, utc_ms() + i64::from(window_s) * 1000);
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let stream = Arc::new(Self {
             name,
@@ -128,6 +135,20 @@ impl Stream {
     /// Sends a command. `Err` if the stream is gone.
     pub(crate) async fn command(&self, command: Command) -> Result<(), Command> {
         self.commands.send(command).await.map_err(|refused| refused.0)
+    }
+
+    /// Tells it that its place is needed, if it has ended; it goes in its own time.
+    pub(crate) fn forget(&self) {
+        // A full queue means that it is told already, or is busy for reasons that come first.
+        let _ = self.commands.try_send(Command::Forget);
+    }
+
+    /// When it ended, UTC ms.
+    pub(crate) fn ended(&self) -> Option<i64> {
+        match self.core().state() {
+            State::Ended(since) => Some(since),
+            _ => None,
+        }
     }
 
     /// What `/stat` says of it.
@@ -161,11 +182,12 @@ impl Task {
         let (files, stream) = (self.stream.files.clone(), self.stream.clone());
         let writer = tokio::spawn(write_all(files, queue, move |words| stream.warn(words)));
         self.live(&shutdown).await;
+        let shutting_down = shutdown.is_cancelled();
         // The writer ends when the last handle to the files is gone; until then a save is what it must not miss.
         self.obey(Input::Unpublish).await;
         self.stream.files.close();
         let _ = writer.await;
-        if self.gone() {
+        if self.gone() || matches!(self.stream.core().state(), State::Ended(_)) && !shutting_down {
             let files = self.stream.files.clone();
             let removed = tokio::task::spawn_blocking(move || files.remove_all()).await;
             tracing::debug!(?removed, "stream forgotten");
@@ -181,6 +203,8 @@ impl Task {
                 command = self.commands.recv() => match command {
                     Some(Command::Claim(request, reply)) => self.claim(&request, reply),
                     Some(Command::End) => Some(self.end()),
+                    Some(Command::Forget) if self.stream.ended().is_some() => return,
+                    Some(Command::Forget) => None,
                     None => return,
                 },
                 tag = next_tag(&mut self.publisher) => Some(match tag {
@@ -196,7 +220,7 @@ impl Task {
                     Event::Gone => Input::LadderGone,
                 }),
                 _ = tick.tick() => {
-                    self.stream.files.sweep(utc_ms());
+                    self.sweep();
                     if self.gone() {
                         return;
                     }
@@ -206,6 +230,15 @@ impl Task {
             if let Some(input) = input {
                 self.obey(input).await;
             }
+        }
+    }
+
+    fn sweep(&self) {
+        let inits = |window: &Window| window.files().into_iter().filter(|(_, file)| matches!(file, File::Init(_)));
+        let now = utc_ms();
+        if self.stream.files.is_due(now) {
+            let listed = self.stream.core().window().map(|window| inits(window).collect()).unwrap_or_default();
+            self.stream.files.sweep(now, &listed);
         }
     }
 
@@ -250,31 +283,28 @@ impl Task {
         let mut inputs = vec![input];
         let (mut changed, mut save) = (false, false);
         while let Some(input) = inputs.pop() {
-            let mut effects = Vec::new();
             if matches!(input, Input::Unpublish) {
                 tracing::info!(stream = %self.stream.name, "publish closed");
             }
-            self.stream.core().handle(input, utc_ms(), &mut effects);
-            for effect in effects {
+            let mut refused = false;
+            for effect in self.decide(input, &mut changed) {
                 match effect {
-                    Effect::StartLadder(settings) => {
-                        self.ladder.start(settings).await;
-                    }
+                    Effect::StartLadder(settings) => self.ladder.start(settings).await,
+                    // What follows a message that was not taken makes no sense to the child.
+                    Effect::ToLadder(message) if refused && !matches!(message, ToLadder::End) => {}
                     Effect::ToLadder(message) => {
-                        if !self.ladder.send(message) {
+                        if !self.ladder.send(message) && !refused {
+                            refused = true;
                             inputs.push(Input::LadderFull);
                         }
                     }
-                    Effect::File { rendition, file, body } => {
-                        changed = true;
-                        if !self.stream.files.insert(rendition, file, body) {
-                            self.stream.warn("the disk is too slow for the live window".to_owned());
-                        }
+                    Effect::Expired(numbers) => {
+                        self.stream.files.expire(numbers, utc_ms() + i64::from(self.window_s) * 1000);
                     }
-                    Effect::Expired(numbers) => self.expire(numbers),
                     Effect::Changed => changed = true,
                     Effect::Save => save = true,
                     Effect::Warn(words) => self.stream.warn(words),
+                    Effect::File { .. } => {}
                 }
             }
         }
@@ -286,9 +316,24 @@ impl Task {
         }
     }
 
-    /// Removed segments stay for as long as the longest playlist that named them (§6.2.2).
-    fn expire(&self, numbers: Vec<u64>) {
-        self.stream.files.expire(numbers, utc_ms() + i64::from(self.window_s) * 1000);
+    /// Lets the core decide, and puts the files it made in place before anyone can see a playlist that names them.
+    fn decide(&self, input: Input, changed: &mut bool) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut core = self.stream.core();
+        core.handle(input, utc_ms(), &mut effects);
+        let parts_from = core.window().map_or(0, |window| window.parts_from());
+        let mut others = Vec::with_capacity(effects.len());
+        for effect in effects {
+            let Effect::File { rendition, file, body } = effect else {
+                others.push(effect);
+                continue;
+            };
+            *changed = true;
+            if !self.stream.files.insert(rendition, file, body, parts_from) {
+                others.push(Effect::Warn("the disk is too slow for the live window".to_owned()));
+            }
+        }
+        others
     }
 
     fn save(&self) {

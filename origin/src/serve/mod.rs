@@ -61,6 +61,8 @@ impl Server {
                     return Content::new(kind, MEDIA_CACHE, body).etag(&etag).answer(request);
                 }
                 Ok(None) if is_next(stream, rendition, file) => {}
+                // It may have come between the two looks; then it is there now, since files come before playlists.
+                Ok(None) if stream.files.has(rendition, file) => continue,
                 Ok(None) => return missing(file),
                 Err(reason) => {
                     tracing::warn!(stream = %stream.name, %rendition, %file, %reason, "cannot read a file of the live window");
@@ -98,12 +100,12 @@ impl Handler for Server {
 /// Whether a file is the very next one of its rendition: the hinted part, or the segment in progress.
 fn is_next(stream: &Stream, rendition: Rendition, file: &File) -> bool {
     let core = stream.core();
-    let Some(window) = core.window() else { return false };
-    let tip = window.tip(rendition);
+    let Some((window, next)) = core.window().and_then(|window| Some((window, window.next_part(rendition)?))) else {
+        return false;
+    };
     match *file {
-        _ if tip.ended => false,
-        File::Part(msn, part) => (msn, part) == (tip.open, tip.parts),
-        File::Segment(msn) => msn == tip.open,
+        File::Part(msn, part) => (msn, part) == next,
+        File::Segment(msn) => msn == window.tip(rendition).open,
         _ => false,
     }
 }

@@ -9,7 +9,7 @@
 //! wait, up to the caller: what to do about that is the caller's policy.
 
 use super::rung::{Job, Rung};
-use super::segments::Segments;
+use super::segments::{Announced, Segments};
 use super::{FromLadder, Settings, ToLadder, cap};
 use crate::Error;
 use crate::decode;
@@ -49,8 +49,8 @@ impl Pipeline {
     pub(crate) fn push(&mut self, message: ToLadder) -> Result<(), Error> {
         match message {
             ToLadder::Config(config) => self.reconfigure(config),
-            ToLadder::Segment { seq, start_pts } => {
-                let ended = self.segments.announce(seq, start_pts);
+            ToLadder::Segment { seq, start_pts, skip } => {
+                let ended = self.segments.announce(Announced { seq, skip }, start_pts);
                 self.chain.end_all(ended)
             }
             ToLadder::Unit(unit) => {
@@ -93,10 +93,10 @@ impl Pipeline {
 /// Sends a picture to its segment.
 fn place(segments: &mut Segments, chain: &Chain, picture: Picture) -> Result<(), Error> {
     let Some(pts) = picture.pts() else { return Ok(()) };
-    let (ended, seq) = segments.place(pts);
+    let (ended, segment) = segments.place(pts);
     chain.end_all(ended)?;
-    match seq {
-        Some(seq) => chain.send(Job::Picture { seq, pts, picture }),
+    match segment {
+        Some(segment) => chain.send(Job::Picture { segment, pts, picture }),
         None => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 //! Runs on a thread of its own ([`super::pipeline`] owns it). Its output depends on what it is given, not on when.
 
 use super::cap::{self, Cap};
+use super::segments::Announced;
 use super::{FromLadder, RungSettings, Sink};
 use crate::Error;
 use crate::picture::Picture;
@@ -20,7 +21,7 @@ const CRF: u8 = 23;
 /// What a rung is told.
 pub(super) enum Job {
     /// The next picture of a segment, in the size of the next larger rung.
-    Picture { seq: u64, pts: i64, picture: Picture },
+    Picture { segment: Announced, pts: i64, picture: Picture },
     /// A segment has all its pictures.
     End { seq: u64 },
     /// The source's stated rate, before the pictures it holds for.
@@ -87,10 +88,12 @@ impl Rung {
     /// Whether to go on.
     fn handle(&mut self, job: Job) -> Result<bool, Error> {
         match job {
-            Job::Picture { seq, pts, picture } => {
+            Job::Picture { segment, pts, picture } => {
+                // Scaled even if it is not encoded: the next smaller rung's bytes must not depend on this one's rest.
                 let scaled = self.scale(picture)?;
-                Ok(self.pass_on(Job::Picture { seq, pts, picture: scaled.share()? })
-                    && self.encode(seq, pts, scaled)?)
+                let skipped = segment.skip & 1_u8.checked_shl(self.index as u32).unwrap_or(0) != 0;
+                Ok(self.pass_on(Job::Picture { segment, pts, picture: scaled.share()? })
+                    && (skipped || self.encode(segment.seq, pts, scaled)?))
             }
             Job::End { seq } => Ok(self.pass_on(Job::End { seq }) && self.end(seq)?),
             Job::Rate(rate, stated) => {

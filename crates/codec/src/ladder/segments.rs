@@ -7,18 +7,25 @@ use std::collections::VecDeque;
 /// Segments announced ahead of the first picture of theirs that could be decoded. Beyond this, the oldest ends empty.
 const PENDING_MAX: usize = 64;
 
+/// A segment's number and which rungs leave it out, as a bit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Announced {
+    pub(crate) seq: u64,
+    pub(crate) skip: u8,
+}
+
 /// The segment in hand and those announced.
 #[derive(Debug, Default)]
 pub(crate) struct Segments {
-    current: Option<u64>,
-    pending: VecDeque<(u64, i64)>,
+    current: Option<Announced>,
+    pending: VecDeque<(Announced, i64)>,
     last_pts: Option<i64>,
 }
 
 impl Segments {
     /// A segment begins at `start_pts`. Gives segments that have thereby ended.
-    pub(crate) fn announce(&mut self, seq: u64, start_pts: i64) -> Vec<u64> {
-        self.pending.push_back((seq, start_pts));
+    pub(crate) fn announce(&mut self, segment: Announced, start_pts: i64) -> Vec<u64> {
+        self.pending.push_back((segment, start_pts));
         match self.pending.len() > PENDING_MAX {
             true => self.begin_next().into_iter().collect(),
             false => Vec::new(),
@@ -27,7 +34,7 @@ impl Segments {
 
     /// The segment of the picture at `pts`, and the segments that end before it. `None` for pictures before the
     /// first segment, and for those that are not later than the one before: no container could hold them.
-    pub(crate) fn place(&mut self, pts: i64) -> (Vec<u64>, Option<u64>) {
+    pub(crate) fn place(&mut self, pts: i64) -> (Vec<u64>, Option<Announced>) {
         let mut ended = Vec::new();
         while self.pending.front().is_some_and(|&(_, start)| start <= pts) {
             ended.extend(self.begin_next());
@@ -41,20 +48,25 @@ impl Segments {
 
     /// Nothing more comes: every segment ends.
     pub(crate) fn finish(&mut self) -> Vec<u64> {
-        self.current.take().into_iter().chain(self.pending.drain(..).map(|(seq, _)| seq)).collect()
+        let pending = self.pending.drain(..).map(|(segment, _)| segment);
+        self.current.take().into_iter().chain(pending).map(|segment| segment.seq).collect()
     }
 
     /// Moves on to the next announced segment; gives the one that ends.
     fn begin_next(&mut self) -> Option<u64> {
-        let (seq, _) = self.pending.pop_front()?;
+        let (segment, _) = self.pending.pop_front()?;
         self.last_pts = None;
-        self.current.replace(seq)
+        self.current.replace(segment).map(|ended| ended.seq)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn announced(seq: u64) -> Announced {
+        Announced { seq, skip: 0 }
+    }
 
     /// `|7@300` announces segment 7 at 300; a number is a picture. Expected: `7:` before what fell into 7, `7!` when 7
     /// ended, `x` for a picture that was dropped.
@@ -63,12 +75,12 @@ mod tests {
         let mut got = Vec::new();
         for word in input.split_whitespace() {
             if let Some((seq, start)) = word.strip_prefix('|').and_then(|cut| cut.split_once('@')) {
-                let ended = segments.announce(seq.parse().unwrap(), start.parse().unwrap());
+                let ended = segments.announce(announced(seq.parse().unwrap()), start.parse().unwrap());
                 got.extend(ended.iter().map(|seq| format!("{seq}!")));
             } else {
                 let (ended, seq) = segments.place(word.parse().unwrap());
                 got.extend(ended.iter().map(|seq| format!("{seq}!")));
-                got.push(seq.map_or_else(|| "x".to_owned(), |seq| format!("{seq}:{word}")));
+                got.push(seq.map_or_else(|| "x".to_owned(), |segment| format!("{}:{word}", segment.seq)));
             }
         }
         got.extend(segments.finish().iter().map(|seq| format!("{seq}!")));
@@ -104,7 +116,7 @@ mod tests {
     #[test]
     fn segments_that_never_get_a_picture_do_not_pile_up() {
         let mut segments = Segments::default();
-        let ended: Vec<u64> = (0..1000).flat_map(|seq| segments.announce(seq, 9999)).collect();
+        let ended: Vec<u64> = (0..1000).flat_map(|seq| segments.announce(announced(seq), 9999)).collect();
         assert_eq!(ended, (0..935).collect::<Vec<u64>>());
         assert_eq!(segments.finish().len(), PENDING_MAX + 1);
     }

@@ -69,7 +69,7 @@ impl Source {
         let mut messages = Vec::new();
         for unit in &self.units {
             if unit.idr {
-                messages.push(ToLadder::Segment { seq, start_pts: unit.pts });
+                messages.push(ToLadder::Segment { seq, start_pts: unit.pts, skip: 0 });
                 seq += 1;
             }
             messages.push(ToLadder::Unit(unit.clone()));

@@ -88,11 +88,15 @@ impl Rates {
         self.bits.saturating_mul(1_000_000).checked_div(self.micros).unwrap_or(0)
     }
 
-    fn add(&mut self, closed: &Closed, timescale: u32) {
+    fn add(&mut self, closed: &Closed, timescale: u32, target_s: u32) {
         let ticks = u64::try_from(closed.ticks).unwrap_or(0).max(1);
         let rate = |bytes: u64| bytes.saturating_mul(8).saturating_mul(u64::from(timescale)) / ticks;
-        self.peak = self.peak.max(rate(closed.size));
-        self.iframes_peak = self.iframes_peak.max(rate(closed.first_chunk));
+        // A segment of a few pictures is nearly all key frame: its rate says nothing of what a player must fetch.
+        let long_enough = ticks * 2 >= u64::from(target_s) * u64::from(timescale);
+        if long_enough || self.micros == 0 {
+            self.peak = self.peak.max(rate(closed.size));
+            self.iframes_peak = self.iframes_peak.max(rate(closed.first_chunk));
+        }
         self.bits = self.bits.saturating_add(closed.size.saturating_mul(8));
         self.micros = self.micros.saturating_add(ticks.saturating_mul(1_000_000) / u64::from(timescale.max(1)));
     }
@@ -234,9 +238,10 @@ impl Window {
         let Some(cell) = self.open_cell(rendition, msn) else { return false };
         let Cell::Open(parts) = cell else { return false };
         *cell = Cell::Whole(closed, std::mem::take(parts));
+        let target_s = self.terms.target_s;
         if let Some(column) = self.column_mut(rendition) {
             let timescale = column.init_for(msn).map_or(VIDEO_TIMESCALE, |init| init.timescale);
-            column.rates.add(&closed, timescale);
+            column.rates.add(&closed, timescale, target_s);
         }
         true
     }
@@ -259,6 +264,23 @@ impl Window {
     pub fn has(&self, rendition: Rendition, msn: u64) -> bool {
         let cell = self.index(msn).and_then(|index| self.column(rendition)?.cells.get(index));
         matches!(cell, Some(Cell::Whole(..)))
+    }
+
+    /// How long the rendition has owed its oldest undecided segment whose slot has ended, at `now` (UTC ms); 0 if none.
+    pub fn owed_ms(&self, rendition: Rendition, now: i64) -> i64 {
+        let Some(column) = self.column(rendition) else { return 0 };
+        let undecided = |index: usize| matches!(column.cells.get(index), None | Some(Cell::Open(_)));
+        let mut slots = self.slots.iter().enumerate().filter(|(_, slot)| slot.end.is_some());
+        slots.find(|(index, _)| undecided(*index)).map_or(0, |(_, slot)| now - slot.ended_ms)
+    }
+
+    /// From this number on, parts can still be asked for: they stay listed for three target durations, and must stay to
+    /// be had for three more (§6.2.2).
+    pub fn parts_from(&self) -> u64 {
+        let kept = 2 * 3 * i64::from(self.terms.target_s) * i64::from(VIDEO_TIMESCALE);
+        let newest = self.slots.back().map_or(0, |slot| slot.end.unwrap_or(slot.start));
+        let old = |slot: &&Slot| slot.end.is_some_and(|end| newest - end > kept);
+        self.first + self.slots.iter().take_while(old).count() as u64
     }
 
     /// Drops the oldest slots that the window no longer lists; returns their numbers.

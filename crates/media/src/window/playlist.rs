@@ -34,9 +34,9 @@ impl Window {
         let mut segments: Vec<Segment> = (0..decided).filter_map(|index| self.segment(column, index)).collect();
         let open = self.segment(column, decided);
         let open_seconds: f64 = open.iter().flat_map(|open| &open.parts).map(|part| part.seconds).sum();
-        hide_old_parts(&mut segments, open_seconds, f64::from(self.terms.target_s) * PART_TARGETS_LISTED);
-        let tip = self.tip(rendition);
-        let hint = (!self.ended).then(|| File::Part(tip.open, tip.parts).to_string());
+        let listed_s = if self.ended { 0.0 } else { f64::from(self.terms.target_s) * PART_TARGETS_LISTED };
+        hide_old_parts(&mut segments, open_seconds, listed_s);
+        let hint = self.next_part(rendition).map(|(msn, part)| File::Part(msn, part).to_string());
         Some(MediaPlaylist {
             target_s: self.terms.target_s,
             part_ms: self.terms.part_ms,
@@ -50,6 +50,16 @@ impl Window {
         })
     }
 
+    /// The part that comes next: of the segment in progress, or of the one after it if that is a gap already.
+    pub fn next_part(&self, rendition: Rendition) -> Option<(u64, u32)> {
+        let column = self.column(rendition).filter(|_| !self.ended)?;
+        let tip = self.tip(rendition);
+        match column.cells.get(self.decided(column)) {
+            Some(Cell::Gap(_)) => Some((tip.open + 1, 0)),
+            _ => Some((tip.open, tip.parts)),
+        }
+    }
+
     /// How many of the oldest cells a playlist may list as segments: whole or given up, and ended.
     fn decided(&self, column: &Column) -> usize {
         let cells = column.cells.iter().zip(&self.slots);
@@ -57,7 +67,8 @@ impl Window {
     }
 
     fn reports(&self, except: Rendition) -> Vec<Report> {
-        let others = self.columns.iter().filter(|column| column.rendition.0 != except && !column.inits.is_empty());
+        let playable = |column: &&Column| column.cells.iter().any(|cell| matches!(cell, Cell::Whole(..)));
+        let others = self.columns.iter().filter(|column| column.rendition.0 != except).filter(playable);
         let report = |column: &Column| {
             let tip = self.tip(column.rendition.0);
             let (last_msn, parts) = match tip.parts {

@@ -164,6 +164,7 @@ fn an_ended_epoch_lists_everything_and_says_so() {
     let small = window.playlist(SMALL).unwrap();
     check(&small, "100 101- 102-");
     assert!(small.ended && small.hint.is_none());
+    assert!(window.playlist(SOURCE).unwrap().segments.iter().all(|segment| segment.parts.is_empty()));
 }
 
 #[test]
@@ -176,6 +177,32 @@ fn a_restart_keeps_what_is_on_disk_and_the_number_of_what_was_in_progress() {
     check(&restored.playlist(SOURCE).unwrap(), "100 101- 102 103-");
     assert_eq!(restored.next_number(), 104);
     assert_eq!(restored.begin(20 * SECOND, true, 20_000), 104);
+}
+
+#[test]
+fn a_gap_in_progress_hints_at_the_segment_after_it() {
+    let mut window = window(120);
+    run(&mut window, 2);
+    window.gap(SOURCE, 101);
+    assert_eq!(window.next_part(SOURCE), Some((102, 0)));
+}
+
+#[test]
+fn what_a_rung_owes_is_measured_from_the_end_of_its_oldest_open_slot() {
+    let mut window = window(120);
+    run(&mut window, 3);
+    assert_eq!((window.owed_ms(SOURCE, 5000), window.owed_ms(SMALL, 5000)), (0, 3000));
+    window.gap(SMALL, 100);
+    assert_eq!(window.owed_ms(SMALL, 5000), 1000);
+}
+
+#[test]
+fn a_segment_of_a_few_pictures_does_not_count_as_peak() {
+    let mut window = window(120);
+    run(&mut window, 2);
+    window.close(2 * SECOND + 3000, 2033);
+    window.complete(SOURCE, 101, Closed { start: 0, ticks: 3000, size: 500_000, first_chunk: 500_000 });
+    assert_eq!(window.rates(SOURCE).peak, 2_000_000);
 }
 
 #[test]
