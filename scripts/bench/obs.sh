@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# the real OBS: time until playable with key frames every 2 s and automatic, what is served, stop and crash, its words when refused (5 minutes)
+# the real OBS: time until playable with key frames every 2 s and automatic, what is served, stop and crash, its words when refused (4 minutes)
 #
 #     scripts/bench/obs.sh [BINARY]      BINARY: a live360 to test; without it a release build is made
 #
@@ -208,13 +208,18 @@ playable() {
     echo "$(minus "$part" "$begun") s / $(minus "$whole" "$begun") s"
 }
 
-# What one playlist says, for people.
+# describe STREAM: what its playlist says. OBS's milliseconds are rounded, durations must not be: all are whole frames.
 describe() {
-    playlist "$1" source | awk -F'[:,=]' '
+    local list
+    list=$(playlist "$1" source)
+    row "playlist" "$(awk -F'[:,=]' '
         /^#EXT-X-TARGETDURATION/ { target = $2 }
         /^#EXTINF/ { if (!n || $2 < low) low = $2; if ($2 > high) high = $2; n++ }
         /^#EXT-X-SERVER-CONTROL/ { match($0, /HOLD-BACK=[0-9.]*/); hold = substr($0, RSTART + 10, RLENGTH - 10) }
-        END { printf "target %d s, EXTINF %.3f to %.3f s, HOLD-BACK %s s", target, low, high, hold }'
+        END { printf "target %d s, EXTINF %.6f to %.6f s, HOLD-BACK %s s", target, low, high, hold }' <<<"$list")"
+    awk -F'[:,]' -v fps=$FPS '/^#EXTINF/ { n = $2 * fps; off = n - int(n + 0.5); if (off * off > 1e-6) bad = 1 } END { exit bad }' \
+        <<<"$list" || fail "EXTINF is not always a whole number of frames"
+    row "FRAME-RATE" "$(curl -s -m 20 "$EDGE/hls/$1.m3u8" | grep -o 'FRAME-RATE=[0-9.]*' | sort -u | cut -d= -f2 | xargs)"
 }
 
 # decode STREAM: the newest segment of every rendition, joined to its init segment, as FFmpeg sees it.
@@ -229,7 +234,7 @@ decode() {
             fail "$1/$rendition: $init or $segment can't be had"
         seen=$(timeout 30 ffmpeg -v error -xerror -i "$file" -f null - 2>&1) || fail "$1/$rendition/$segment: ${seen:-not decoded}"
         packets=$(ffprobe -v error -count_packets -show_entries stream=nb_read_packets -of csv=p=0 "$file" | tr -d ',\n')
-        seen=$(ffprobe -v error -show_entries packet=flags -of csv=p=0 "$file" | head -n 1)
+        seen=$(ffprobe -v error -show_entries packet=flags -of csv=p=0 "$file")
         [[ $seen == K* ]] || fail "$1/$rendition/$segment begins without a key frame"
         if [ "$rendition" = audio ]; then
             seen=$(ffmpeg -hide_banner -i "$file" -af volumedetect -f null - 2>&1 | sed -n 's/.*mean_volume: //p')
@@ -237,16 +242,17 @@ decode() {
         else
             awk -v f="$packets" -v d="$extinf" -v r=$FPS 'BEGIN { e = f / r - d; exit !(e < 0.001 && e > -0.001) }' ||
                 fail "$1/$rendition/$segment has $packets frames, and EXTINF is $extinf"
-            seen=$(ffprobe -v error -show_entries stream=profile,width,height -of csv=p=0:s=, "$file" | head -n 1 | tr , ' ')
-            row "  $rendition, decoded" "$packets frames of $seen, EXTINF $extinf s"
+            seen=$(ffprobe -v error -show_entries stream=profile,width,height -of default=nk=1:nw=1 "$file" | xargs)
+            row "  $rendition, decoded" "$packets frames, $seen, EXTINF $extinf s"
         fi
     done
 }
 
 lint() {
-    local status=0 file=$WORK/lint.$1
+    local status=0 file
+    file=$(mktemp "$WORK/lint.$1.XXXX")
     timeout 90 "$BINARY" lint "$EDGE/hls/$1.m3u8" >"$file" 2>&1 || status=$?
-    [ "$status" -eq 0 ] || fail "lint of $1: exit $status, see $file"
+    [ "$status" -eq 0 ] || fail "lint of $1: exit $status ($(grep ' MUST: ' "$file" | cut -d' ' -f1 | xargs)), see $file"
     row "live360 lint$2" "exit $status: $(tail -n 1 "$file")"
     row "  SHOULD not kept" "$(grep -o '^[VL][0-9]*\.[a-z0-9-]* SHOULD' "$file" | cut -d' ' -f1 | xargs)"
 }
@@ -282,6 +288,12 @@ after_break() {
     done | sort -u
 }
 
+# all_have STREAM NUMBER: whether every rendition lists that segment.
+all_have() {
+    local rendition
+    for rendition in $(renditions "$1"); do playlist "$1" "$rendition" | grep -x "$2.m4s" >/dev/null || return 1; done
+}
+
 # interrupted STREAM WHAT STOP START: stops and starts OBS within 10 s, and looks at what viewers see of it.
 interrupted() {
     local stream=$1 what=$2 before breaks times gone back
@@ -290,19 +302,21 @@ interrupted() {
     "$3"
     gone=$(now)
     await "$stream to wait" is_state "$stream" waiting
-    # The segment in hand is closed by now: what comes after it is new.
-    before=$(last_number "$stream")
+    # Long enough for the segment in hand to be closed, encoded and listed: what comes after it is new.
     sleep 3
+    before=$(last_number "$stream")
     "$4"
     await "OBS to publish again" published_times "$stream" $((times + 1))
     back=$(publish_time "$stream")
     row "$what: publishes again after" "$(minus "$back" "$gone") s"
     awk -v a="$gone" -v b="$back" 'BEGIN { exit !(b - a < 10) }' || fail "OBS took more than 10 s to come back"
     row "  first part / whole segment after it" "$(playable "$stream" "$before")"
-    is_state "$stream" live || fail "$stream is not live again"
+    await "$stream to be live again" is_state "$stream" live
+    # The encoded renditions are a little behind the source's.
+    await "segment $((before + 1)) in every rendition" all_have "$stream" $((before + 1))
     local seen
     seen=$(after_break "$stream")
-    row "  EXT-X-DISCONTINUITY before, in every rendition" "$(xargs <<<"$seen") (last before the break: $before)"
+    row "  EXT-X-DISCONTINUITY, in every rendition, before" "$(xargs <<<"$seen"); the last before the break was $before"
     [ "$(wc -l <<<"$seen")" -eq 1 ] || fail "the renditions differ after the break: $seen"
     [ "$(wc -w <<<"$seen")" -eq $((breaks + 1)) ] || fail "not exactly one more discontinuity: $seen"
     [ "$(awk '{ print $NF }' <<<"$seen")" = $((before + 1)) ] || fail "the numbers don't go on from $before: $seen"
@@ -323,20 +337,18 @@ session() {
     start_obs "$OBS_HOME"
     await "OBS to publish" published_times "$stream" 1
     row "publish to first part / whole segment" "$(playable "$stream" 0)"
-    is_state "$stream" live || fail "$stream is not live"
+    await "$stream to be live" is_state "$stream" live
     await "$3 segments of $stream" has_segments "$stream" "$3"
-    row "playlist" "$(describe "$stream")"
+    describe "$stream"
     decode "$stream"
     stat "$stream" "$interval"
     lint "$stream" ""
     interrupted "$stream" "Stop, Start in OBS" press_stop press_start
     interrupted "$stream" "OBS killed, started" kill_obs start_again
-    await "two segments after the break" has_segments_after "$stream" "$(last_number "$stream")"
+    await "a segment more" all_have "$stream" $(($(last_number "$stream") + 1))
     lint "$stream" " with the breaks"
     kill_obs
 }
-
-has_segments_after() { [ "$(last_number "$1")" -ge $(($2 + 1)) ]; }
 
 # refused NAME APPLICATION KEY WORDS: OBS must log WORDS, a part of our reason.
 refused() {

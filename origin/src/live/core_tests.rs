@@ -9,7 +9,7 @@ use media::h264::VideoConfig;
 use media::ladder::{Ladder, Rendition};
 use media::route::File;
 use media::unit::VideoUnit;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// 1920x1080 at 30/s, made by libx264.
 const SPS: [u8; 30] = [
@@ -67,6 +67,10 @@ struct FakeLadder {
     seq: u64,
     announced: bool,
     dead: bool,
+    /// Rungs that are left out of the segment in hand.
+    skip: u8,
+    /// If set, what it has to say waits here while no rung is left out, and when it was said.
+    late: Option<VecDeque<(i64, Input)>>,
 }
 
 impl World {
@@ -126,6 +130,7 @@ impl World {
     fn pass(&mut self, ms: f64) {
         self.clock += ms;
         self.now = START + (self.clock - 5000.0).round() as i64;
+        self.say(Vec::new());
         self.feed(Input::Tick);
     }
 
@@ -140,11 +145,18 @@ impl World {
     fn obey(&mut self, effect: Effect) {
         match effect {
             Effect::StartLadder(settings) => {
-                self.ladder = Some(FakeLadder { rungs: settings.rungs.len(), seq: 0, announced: false, dead: false });
+                self.ladder = Some(FakeLadder {
+                    rungs: settings.rungs.len(),
+                    seq: 0,
+                    announced: false,
+                    dead: false,
+                    skip: 0,
+                    late: None,
+                });
             }
             Effect::ToLadder(message) => {
                 let replies = self.ladder.as_mut().map(|ladder| ladder.take(message)).unwrap_or_default();
-                replies.into_iter().for_each(|reply| self.feed(reply));
+                self.say(replies);
             }
             Effect::File { rendition, file, .. } => {
                 let new = self.files.insert(format!("{rendition}/{file}"));
@@ -154,6 +166,25 @@ impl World {
             Effect::Warn(words) => self.warnings.push(words),
             Effect::Changed | Effect::Save => {}
         }
+    }
+
+    /// What the ladder says reaches the stream, at once or late.
+    fn say(&mut self, replies: Vec<Input>) {
+        let now = self.now;
+        let Some(ladder) = &mut self.ladder else { return };
+        let slow = ladder.skip == 0;
+        let due = match &mut ladder.late {
+            None => replies,
+            Some(late) => {
+                late.extend(replies.into_iter().map(|reply| (now, reply)));
+                let mut due = Vec::new();
+                while let Some((_, reply)) = late.pop_front_if(|(said, _)| !slow || now - *said >= 5000) {
+                    due.push(reply);
+                }
+                due
+            }
+        };
+        due.into_iter().for_each(|reply| self.feed(reply));
     }
 
     /// Segments of a rendition as `number-offset:seconds`, `-` a gap, `!` a discontinuity; numbers from the first one.
@@ -189,7 +220,8 @@ impl FakeLadder {
         let mut out = Vec::new();
         let rungs = 0..self.rungs;
         match message {
-            ToLadder::Segment { seq, .. } => {
+            ToLadder::Segment { seq, skip, .. } => {
+                self.skip = skip;
                 if self.seq != 0 {
                     let seq = self.seq;
                     out.extend(rungs.map(|rung| FromLadder::SegmentEnd { rung, seq }));
@@ -202,7 +234,8 @@ impl FakeLadder {
                 }
                 let seq = self.seq;
                 let unit = VideoUnit { dts: unit.pts, ..unit };
-                out.extend(rungs.map(|rung| FromLadder::Unit { rung, seq, unit: unit.clone() }));
+                let encoded = rungs.filter(|rung| self.skip & (1 << rung) == 0);
+                out.extend(encoded.map(|rung| FromLadder::Unit { rung, seq, unit: unit.clone() }));
             }
             ToLadder::End => {
                 let seq = self.seq;
@@ -311,7 +344,7 @@ fn a_dead_ladder_costs_encoded_rungs_and_nothing_else() {
     world.ladder.as_mut().unwrap().dead = true;
     world.feed(Input::LadderGone);
     world.run(0.5);
-    world.ladder = Some(FakeLadder { rungs: 2, seq: 0, announced: false, dead: false });
+    world.ladder = Some(FakeLadder { rungs: 2, seq: 0, announced: false, dead: false, skip: 0, late: None });
     world.feed(Input::LadderUp);
     world.run(4.6);
     assert_eq!(world.list(Rendition::Source), "0:2.00 1:2.00 2:2.00 3:2.00 4:2.00 5:2.00");
@@ -327,6 +360,24 @@ fn a_ladder_that_is_full_misses_a_segment_and_goes_on() {
     world.run(7.1);
     assert_eq!(world.list(Rendition::Encoded(480)), "0:2.00 1:2.00 2:2.00- 3:2.00 4:2.00 5:2.00");
     assert!(world.warnings[0].contains("too small"), "{:?}", world.warnings);
+}
+
+#[test]
+fn rungs_that_the_machine_cannot_afford_are_suspended_largest_first_and_come_back() {
+    let mut world = World::new(30.0, 60);
+    world.publish();
+    world.run(20.0);
+    // From here on the ladder ends its segments 5 s late, as long as it is asked for both rungs.
+    world.ladder.as_mut().unwrap().late = Some(VecDeque::new());
+    world.run(30.0);
+    assert_eq!(world.ladder.as_ref().unwrap().skip, 1, "{:?}", world.warnings);
+    assert!(world.warnings.iter().any(|words| words.contains("960w is suspended")), "{:?}", world.warnings);
+    assert!(world.list(Rendition::Encoded(960)).ends_with('-'));
+    assert!(!world.list(Rendition::Encoded(480)).ends_with('-'), "{}", world.list(Rendition::Encoded(480)));
+    world.ladder.as_mut().unwrap().late = None;
+    world.run(80.0);
+    assert_eq!(world.ladder.as_ref().unwrap().skip, 0);
+    assert!(!world.list(Rendition::Encoded(960)).ends_with('-'));
 }
 
 #[test]

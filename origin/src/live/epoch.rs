@@ -28,6 +28,9 @@ use std::collections::BTreeMap;
 /// How many closed slots a rung that has nothing yet may hold back the multivariant playlist.
 const SLOTS_WAITED_FOR_RUNGS: usize = 2;
 
+/// Pictures that a decoder may hold back to bring them in order (ITU-T H.264 A.3.1: max_dec_frame_buffering).
+const REORDERED_UNITS_MAX: u8 = 16;
+
 /// Samples per second of the silence that stands for missing sound.
 const SILENCE_RATE: u32 = 48_000;
 
@@ -83,6 +86,10 @@ pub(super) struct Ladder {
     /// The source's configuration, as the child must know it when it begins.
     source: Option<VideoConfig>,
     load: Load,
+    /// Units that are still sent though the segment they are of is not encoded.
+    tail: u8,
+    /// Segments that the child was sent, and how many rungs have not ended them yet.
+    owed: BTreeMap<u64, usize>,
     /// Configurations that the child announced, in force from the rung's next segment on.
     announced: BTreeMap<Rendition, VideoConfig>,
 }
@@ -245,7 +252,16 @@ impl Epoch {
             LadderState::Fresh | LadderState::Skipping => idr,
             LadderState::Off | LadderState::Finishing => false,
         };
+        let before = self.ladder.load.suspended();
         let afford = if ready { self.afford() } else { Afford::Nothing };
+        if self.ladder.load.suspended() > before
+            && let Some(rendition) = self.ladder.renditions.get(before)
+        {
+            out.push(Effect::Warn(format!(
+                "this machine is too small for the ladder: rung {rendition} is suspended. Take rungs out of the ladder, or \
+                 use a machine with more cores"
+            )));
+        }
         let suspended = match afford {
             Afford::AllBut(suspended) => suspended,
             Afford::Nothing => self.ladder.renditions.len(),
@@ -255,23 +271,27 @@ impl Epoch {
         }
         if !ready || afford == Afford::Nothing {
             if self.ladder.state == LadderState::Active {
-                self.ladder.state = LadderState::Skipping;
+                // The segment before this one ends for the child when it sees pictures of this one.
+                (self.ladder.state, self.ladder.tail) = (LadderState::Skipping, REORDERED_UNITS_MAX);
+                out.push(Effect::ToLadder(ToLadder::Segment { seq: msn, start_pts: start, skip: u8::MAX }));
             }
             return;
         }
+        self.ladder.tail = 0;
         if self.ladder.state != LadderState::Active {
             self.ladder.state = LadderState::Active;
             out.extend(self.ladder.source.clone().map(|config| Effect::ToLadder(ToLadder::Config(config))));
         }
         let skip = (0..suspended).fold(0, |mask, rung| mask | 1_u8.checked_shl(rung as u32).unwrap_or(0));
+        self.ladder.owed.insert(msn, self.ladder.renditions.len());
         out.push(Effect::ToLadder(ToLadder::Segment { seq: msn, start_pts: start, skip }));
     }
 
     /// How many rungs this machine can afford now.
     fn afford(&mut self) -> Afford {
-        let before = self.ladder.load.suspended();
-        let running = self.ladder.renditions.iter().skip(before);
-        let owed_ms = running.map(|rendition| self.window.owed_ms(*rendition, self.now)).max().unwrap_or(0);
+        let oldest = self.ladder.owed.keys().next();
+        let ended = oldest.and_then(|seq| self.window.slot(*seq)).filter(|slot| slot.end.is_some());
+        let owed_ms = ended.map_or(0, |slot| self.now - slot.ended_ms);
         let target_ms = i64::from(self.window.terms().target_s) * 1000;
         self.ladder.load.judge(self.ladder.renditions.len(), owed_ms, target_ms, self.now)
     }
@@ -352,7 +372,7 @@ impl Epoch {
         match input {
             Input::LadderUp if self.running.is_some() => self.ladder.state = LadderState::Fresh,
             Input::LadderFull if self.ladder.state == LadderState::Active => {
-                self.ladder.state = LadderState::Skipping;
+                (self.ladder.state, self.ladder.tail) = (LadderState::Skipping, 0);
                 if let Some((msn, _)) = self.window.newest() {
                     // What the child has of it will come, and will not be the whole of it.
                     self.ladder.renditions.iter().for_each(|rendition| self.window.gap(*rendition, msn));
@@ -385,6 +405,7 @@ impl Epoch {
             }
             FromLadder::SegmentEnd { rung, seq } => {
                 let Some(&rendition) = self.ladder.renditions.get(rung) else { return };
+                self.ladder.ended(seq);
                 let end = self.window.slot(seq).and_then(|slot| slot.end);
                 self.finish_output(rendition, end, out);
                 // Unless it is whole now: nothing of it could be decoded.
@@ -399,6 +420,7 @@ impl Epoch {
     fn ladder_gone(&mut self, out: &mut Vec<Effect>) {
         self.ladder.state = LadderState::Off;
         self.ladder.announced.clear();
+        self.ladder.owed.clear();
         for rendition in self.ladder.renditions.clone() {
             if let Some(output) = self.outputs.get_mut(&rendition) {
                 output.abandon();
@@ -476,6 +498,29 @@ fn grain(options: &Options, begin: &Begin) -> Grain {
 impl Ladder {
     fn off(now: i64) -> Self {
         let (state, load) = (LadderState::Off, Load::new(now));
-        Self { state, renditions: Vec::new(), source: None, load, announced: BTreeMap::new() }
+        Self {
+            state,
+            renditions: Vec::new(),
+            source: None,
+            load,
+            tail: 0,
+            owed: BTreeMap::new(),
+            announced: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the child is to have the next unit.
+    pub(super) fn takes_unit(&mut self) -> bool {
+        let tail = self.tail > 0;
+        self.tail = self.tail.saturating_sub(1);
+        tail || self.state == LadderState::Active
+    }
+
+    /// A rung has ended a segment.
+    fn ended(&mut self, seq: u64) {
+        if let Some(left) = self.owed.get_mut(&seq) {
+            *left = left.saturating_sub(1);
+        }
+        self.owed.retain(|_, left| *left > 0);
     }
 }

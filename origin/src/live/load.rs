@@ -46,7 +46,7 @@ impl Load {
         self.suspended
     }
 
-    /// Judges when a segment begins. `owed_ms` is for how long the running rungs have owed their oldest segment.
+    /// Judges when a segment begins. `owed_ms` is for how long the ladder has owed the oldest segment that it was sent.
     pub(super) fn judge(&mut self, rungs: usize, owed_ms: i64, target_ms: i64, now: i64) -> Afford {
         let settled = now - self.changed >= SETTLE_TARGETS * target_ms;
         if owed_ms > target_ms {
@@ -60,8 +60,11 @@ impl Load {
         } else if self.suspended > 0 && now - self.behind >= self.calm_ms && now - self.changed >= self.calm_ms {
             (self.suspended, self.changed, self.resumed) = (self.suspended - 1, now, true);
         }
-        // Beyond two targets everything would come too late: let it catch up first.
-        if owed_ms > 2 * target_ms { Afford::Nothing } else { Afford::AllBut(self.suspended) }
+        // Beyond two targets everything would come too late, and where nothing is left to suspend one is enough: let it
+        // catch up first.
+        let last = self.suspended + 1 >= rungs;
+        let patience_ms = if last { target_ms } else { 2 * target_ms };
+        if owed_ms > patience_ms { Afford::Nothing } else { Afford::AllBut(self.suspended) }
     }
 }
 
@@ -101,7 +104,7 @@ mod tests {
     #[test]
     fn rungs_go_one_by_one_until_it_keeps_up_and_come_back_after_calm() {
         check(86, |_, suspended| if suspended < 1 { 2500 } else { 0 }, "22:1 82:0");
-        check(60, |_, suspended| if suspended < 2 { 2500 } else { 0 }, "22:1 28:2");
+        check(60, |_, suspended| if suspended < 2 { 2500 } else { 0 }, "22:1 28:x 30:2");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Pure. The epoch owns numbers and renditions; this owns what a publish remembers between units.
 
 use super::core::{Effect, Options};
-use super::epoch::{Epoch, LadderState};
+use super::epoch::Epoch;
 use super::session::Begin;
 use bytes::Bytes;
 use codec::ladder::{RungSettings, Settings, ToLadder};
@@ -157,7 +157,7 @@ impl Running {
         for cut in &cuts {
             self.cut(epoch, *cut, must, out);
         }
-        if epoch.ladder.state == LadderState::Active {
+        if epoch.ladder.takes_unit() {
             out.push(Effect::ToLadder(ToLadder::Unit(unit.clone())));
         }
         self.reached = self.reached.max(unit.pts);

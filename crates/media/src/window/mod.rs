@@ -266,14 +266,6 @@ impl Window {
         matches!(cell, Some(Cell::Whole(..)))
     }
 
-    /// How long the rendition has owed its oldest undecided segment whose slot has ended, at `now` (UTC ms); 0 if none.
-    pub fn owed_ms(&self, rendition: Rendition, now: i64) -> i64 {
-        let Some(column) = self.column(rendition) else { return 0 };
-        let undecided = |index: usize| matches!(column.cells.get(index), None | Some(Cell::Open(_)));
-        let mut slots = self.slots.iter().enumerate().filter(|(_, slot)| slot.end.is_some());
-        slots.find(|(index, _)| undecided(*index)).map_or(0, |(_, slot)| now - slot.ended_ms)
-    }
-
     /// From this number on, parts can still be asked for: they stay listed for three target durations, and must stay to
     /// be had for three more (§6.2.2).
     pub fn parts_from(&self) -> u64 {

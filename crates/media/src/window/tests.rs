@@ -188,15 +188,6 @@ fn a_gap_in_progress_hints_at_the_segment_after_it() {
 }
 
 #[test]
-fn what_a_rung_owes_is_measured_from_the_end_of_its_oldest_open_slot() {
-    let mut window = window(120);
-    run(&mut window, 3);
-    assert_eq!((window.owed_ms(SOURCE, 5000), window.owed_ms(SMALL, 5000)), (0, 3000));
-    window.gap(SMALL, 100);
-    assert_eq!(window.owed_ms(SMALL, 5000), 1000);
-}
-
-#[test]
 fn a_segment_of_a_few_pictures_does_not_count_as_peak() {
     let mut window = window(120);
     run(&mut window, 2);
