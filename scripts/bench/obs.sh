@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# the real OBS: time until playable with key frames every 2 s and automatic, what is served, stop and crash, its words when refused (4 minutes)
+# the real OBS: time until playable by key-frame interval, what is served, stop and crash, its words when refused (4 minutes)
 #
 #     scripts/bench/obs.sh [BINARY]      BINARY: a live360 to test; without it a release build is made
 #
@@ -159,7 +159,7 @@ start_obs() {
     PIDS+=("$OBS")
 }
 
-# SIGKILL: what a crash looks like to the server. OBS has no other way out that asks nobody.
+# SIGKILL: what a crash looks like to the server.
 kill_obs() {
     kill -9 "$OBS"
     wait "$OBS" 2>/dev/null || true

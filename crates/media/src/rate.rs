@@ -33,8 +33,15 @@ const KNOWN: [FrameRate; 15] = [
     FrameRate { num: 100, den: 1 },
 ];
 
-/// How far a stamp may be from the grid, in ms: what rounding alone can do.
-const ROUNDING_MS: f64 = 1.0;
+/// How far a decoding stamp may be from the grid of the first one, in ms. Rounding alone does less than one; OBS rounds a
+/// negative first stamp up and the others down, which makes 1.7 of it.
+const DECODING_OFF_MS: f64 = 2.0;
+
+/// How far a composition time may be from a whole number of frames, in ms: what rounding alone can do.
+const COMPOSITION_OFF_MS: f64 = 1.0;
+
+/// How much worse a hinted rate may fit than another one, in ms for each stamp.
+const HINT_WORTH_MS: f64 = 0.4;
 
 /// Fewest stamps to judge by.
 const STAMPS_MIN: usize = 8;
@@ -64,6 +71,14 @@ impl FrameRate {
     fn period_ms(&self) -> f64 {
         1000.0 / self.fps()
     }
+
+    /// The nearest frame to a moment, if that is no further off than `off_ms` and clearly the nearest one.
+    fn frame_at(&self, ms: f64, off_ms: f64) -> Option<i64> {
+        let period = self.period_ms();
+        let index = (ms / period).round();
+        let error = (ms - index * period).abs();
+        (error < off_ms.min(period / 3.0) + 1e-6).then_some(index as i64)
+    }
 }
 
 /// The constant rate that explains these decoding stamps (ms, ascending), hints first. `None` if there is none.
@@ -71,29 +86,24 @@ pub fn detect(stamps_ms: &[i64], hints: &[FrameRate]) -> Option<FrameRate> {
     if stamps_ms.len() < STAMPS_MIN {
         return None;
     }
-    let misfit = |rate: &FrameRate| misfit_ms(stamps_ms, rate);
-    let hinted = hints.iter().copied().filter(|rate| rate.num > 0 && rate.den > 0).find(|rate| misfit(rate).is_some());
-    hinted.or_else(|| {
-        let fits = KNOWN.iter().filter_map(|rate| misfit(rate).map(|error| (error, *rate)));
-        fits.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, rate)| rate)
-    })
+    let hinted = hints.iter().copied().filter(|rate| rate.num > 0 && rate.den > 0).map(|rate| (HINT_WORTH_MS, rate));
+    let known = KNOWN.into_iter().map(|rate| (0.0, rate));
+    let fits = hinted.chain(known).filter_map(|(worth, rate)| Some((misfit_ms(stamps_ms, &rate)? - worth, rate)));
+    fits.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, rate)| rate)
 }
 
-/// The sum of the distances from the grid, if every stamp is on it and most follow their predecessor by one frame.
+/// The mean distance from the grid, if every stamp is on it and most follow their predecessor by one frame.
 fn misfit_ms(stamps_ms: &[i64], rate: &FrameRate) -> Option<f64> {
-    let (first, period) = (*stamps_ms.first()?, rate.period_ms());
-    let (mut sum, mut last_index, mut singles) = (0.0, -1.0, 0usize);
+    let first = *stamps_ms.first()?;
+    let (mut sum, mut last_index, mut singles) = (0.0, -1, 0usize);
     for &stamp in stamps_ms {
         let at = (stamp - first) as f64;
-        let index = (at / period).round();
-        let error = (at - index * period).abs();
-        if error > ROUNDING_MS + 1e-6 || index <= last_index {
-            return None;
-        }
-        singles += usize::from(index - last_index == 1.0);
-        (sum, last_index) = (sum + error, index);
+        let index = rate.frame_at(at, DECODING_OFF_MS).filter(|index| *index > last_index)?;
+        singles += usize::from(index - last_index == 1);
+        sum += (at - index as f64 * rate.period_ms()).abs();
+        last_index = index;
     }
-    (singles * 10 >= stamps_ms.len() * 9).then_some(sum)
+    (singles * 10 >= stamps_ms.len() * 9).then_some(sum / stamps_ms.len() as f64)
 }
 
 /// Puts stamps on the grid of a rate.
@@ -122,28 +132,23 @@ impl Snapper {
         })
     }
 
-    /// A decoding stamp in ticks from the first origin. A stamp off the grid starts a new grid there: cameras whose
-    /// crystal is not the server's creep off it by a frame a day.
-    pub fn decoding(&mut self, ms: i64) -> i64 {
-        if let Some(ticks) = self.on_grid(ms) {
-            return ticks;
+    /// Decoding and presentation time in ticks from the first origin. A stamp off the grid starts a new grid there:
+    /// cameras whose crystal is not the server's creep off it by a frame a day.
+    pub fn place(&mut self, ms: i64, composition_ms: i64) -> (i64, i64) {
+        let index = self.rate.and_then(|rate| rate.frame_at((ms - self.origin_ms) as f64, DECODING_OFF_MS));
+        if index.is_none() {
+            self.origin_ticks += (ms - self.origin_ms) * TICKS_PER_MS;
+            self.origin_ms = ms;
         }
-        self.origin_ticks += (ms - self.origin_ms) * TICKS_PER_MS;
-        self.origin_ms = ms;
-        self.origin_ticks
-    }
-
-    /// A presentation stamp in ticks from the first origin; leaves the grid as it is.
-    pub fn presentation(&self, ms: i64) -> i64 {
-        self.on_grid(ms).unwrap_or_else(|| self.origin_ticks + (ms - self.origin_ms) * TICKS_PER_MS)
-    }
-
-    fn on_grid(&self, ms: i64) -> Option<i64> {
-        let rate = self.rate?;
-        let at = (ms - self.origin_ms) as f64;
-        let index = (at / rate.period_ms()).round();
-        let error = (at - index * rate.period_ms()).abs();
-        (error <= ROUNDING_MS + 1e-6).then(|| self.origin_ticks + rate.ticks(index as i64))
+        let index = index.unwrap_or(0);
+        let dts = self.origin_ticks + self.rate.map_or(0, |rate| rate.ticks(index));
+        // Encoders round both times, each by itself: counted in frames they are exact again.
+        let frames = self.rate.and_then(|rate| Some((rate, rate.frame_at(composition_ms as f64, COMPOSITION_OFF_MS)?)));
+        let pts = match frames {
+            Some((rate, frames)) => self.origin_ticks + rate.ticks(index + frames),
+            None => dts + composition_ms * TICKS_PER_MS,
+        };
+        (dts, pts)
     }
 }
 
@@ -192,22 +197,40 @@ mod tests {
     #[test]
     fn snapped_stamps_are_exact() {
         let mut snapper = Snapper::new(FrameRate::from_decimal(30.0), 100);
-        let ticks: Vec<i64> = [100, 133, 167, 200].iter().map(|&ms| snapper.decoding(ms)).collect();
+        let ticks: Vec<i64> = [100, 133, 167, 200].iter().map(|&ms| snapper.place(ms, 0).0).collect();
         assert_eq!(ticks, [0, 3000, 6000, 9000]);
-        assert_eq!(snapper.presentation(266), 15_000);
+        assert_eq!(snapper.place(233, 66), (12_000, 18_000));
+        assert_eq!(snapper.place(267, -33), (15_000, 12_000));
+    }
+
+    #[test]
+    fn obs_rounds_its_first_stamp_up_and_the_others_down() {
+        // As OBS 29 sends 30 fps with B-frames: decoding stamps, then composition times.
+        let stamps = [0, 33, 66, 99, 132, 166, 199, 232, 266, 299, 332, 366];
+        let composition = [66, 166, 66, 0, 33, 166, 66, 0, 33, 166, 66, 0];
+        let rate = detect(&stamps, &[]);
+        assert_eq!(rate, FrameRate::from_decimal(30.0));
+        let mut snapper = Snapper::new(rate, 0);
+        let mut shown: Vec<i64> = Vec::new();
+        for (frame, (ms, composition_ms)) in stamps.into_iter().zip(composition).enumerate() {
+            let (dts, pts) = snapper.place(ms, composition_ms);
+            assert_eq!(dts, frame as i64 * 3000);
+            shown.push(pts / 3000);
+        }
+        assert_eq!(shown, [2, 6, 4, 3, 5, 10, 8, 7, 9, 14, 12, 11]);
     }
 
     #[test]
     fn a_stamp_off_the_grid_starts_a_new_one() {
         let mut snapper = Snapper::new(FrameRate::from_decimal(25.0), 0);
-        assert_eq!(snapper.decoding(40), 3600);
-        assert_eq!(snapper.decoding(95), 8550);
-        assert_eq!(snapper.decoding(135), 12_150);
+        assert_eq!(snapper.place(40, 0), (3600, 3600));
+        assert_eq!(snapper.place(95, 40), (8550, 12_150));
+        assert_eq!(snapper.place(135, 0), (12_150, 12_150));
     }
 
     #[test]
     fn without_a_rate_milliseconds_stay() {
         let mut snapper = Snapper::new(None, 10);
-        assert_eq!(snapper.decoding(43), 2970);
+        assert_eq!(snapper.place(43, 10), (2970, 3870));
     }
 }

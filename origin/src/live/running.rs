@@ -220,7 +220,9 @@ impl Running {
         let end = self.reached + self.frame_ticks;
         self.finish_audio(epoch, end, out);
         if self.copied {
-            epoch.finish_output(Rendition::Source, None, out);
+            // Decoding times are shifted so that a segment ends at the same time in both orders, also where the encoder
+            // kept its last B-frames to itself.
+            epoch.finish_output(Rendition::Source, Some(end), out);
         }
         epoch.close(end);
     }

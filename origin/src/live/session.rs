@@ -267,16 +267,16 @@ impl Session {
 }
 
 impl Line {
-    fn new(snapper: Snapper, first: FirstIdr) -> Self {
-        let first_pts = snapper.presentation(first.ms + first.composition_ms);
+    fn new(mut snapper: Snapper, first: FirstIdr) -> Self {
+        let (_, first_pts) = snapper.place(first.ms, first.composition_ms);
         Self { snapper, first, first_pts, last_dts: i64::MIN }
     }
 
     fn place(&mut self, picture: Picture) -> VideoUnit {
-        let dts = self.snapper.decoding(picture.ms).max(self.last_dts.saturating_add(1));
+        let (dts, pts) = self.snapper.place(picture.ms, picture.composition_ms);
+        let dts = dts.max(self.last_dts.saturating_add(1));
         self.last_dts = dts;
-        let pts = self.snapper.presentation(picture.ms + picture.composition_ms) - self.first_pts;
-        VideoUnit { dts, pts, idr: picture.idr, data: picture.data }
+        VideoUnit { dts, pts: pts - self.first_pts, idr: picture.idr, data: picture.data }
     }
 
     fn sound(&self, ms: i64) -> i64 {
