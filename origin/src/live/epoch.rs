@@ -1,35 +1,33 @@
 //! One epoch of a stream: from its first picture to its end, across reconnects and restarts.
 //!
 //! Pure. Cuts, numbers and feeds every rendition; pieces of it are the window (numbers), the outputs (packaging) and the
-//! [`super::running`] state of the publish in progress. Does not know who publishes or how files are served.
+//! [`super::running`] state of the publish in progress. The ladder's side is in `encoding`, what others read in
+//! `listing`. Does not know who publishes or how files are served.
 
-use super::core::{Effect, Input, Options};
-use super::load::{Afford, Load};
+mod encoding;
+mod listing;
+
+use encoding::{Ladder, LadderState};
+
+use super::core::{Effect, Options};
 use super::output::Output;
 use super::running::{Planned, Running};
 use super::session::{Begin, Timed};
 use bytes::Bytes;
-use codec::ladder::{FromLadder, ToLadder};
+use codec::ladder::ToLadder;
 use media::aac::AudioConfig;
 use media::cut::target_s;
 use media::h264::VideoConfig;
-use media::hls::{AudioGroup, Multivariant, Variant};
 use media::ladder::Rendition;
 use media::mp4;
 use media::package::{Grain, Unit, part_target_ms};
 use media::projection::Layout;
 use media::route::File;
-use media::unit::{VIDEO_TIMESCALE, VideoUnit};
+use media::unit::VIDEO_TIMESCALE;
 use media::window::{Terms, Window};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-
-/// How many closed slots a rung that has nothing yet may hold back the multivariant playlist.
-const SLOTS_WAITED_FOR_RUNGS: usize = 2;
-
-/// Pictures that a decoder may hold back to bring them in order (ITU-T H.264 A.3.1: max_dec_frame_buffering).
-const REORDERED_UNITS_MAX: u8 = 16;
 
 /// Samples per second of the silence that stands for missing sound.
 const SILENCE_RATE: u32 = 48_000;
@@ -75,38 +73,6 @@ pub(crate) struct Saved {
     pub(super) window: Window,
     layout: Layout,
     infos: Infos,
-}
-
-/// The child that encodes rungs, as far as this side knows.
-#[derive(Debug)]
-pub(super) struct Ladder {
-    pub(super) state: LadderState,
-    /// Which rendition each of the child's rungs is.
-    pub(super) renditions: Vec<Rendition>,
-    /// The source's configuration, as the child must know it when it begins.
-    source: Option<VideoConfig>,
-    load: Load,
-    /// Units that are still sent though the segment they are of is not encoded.
-    tail: u8,
-    /// Segments that the child was sent, and how many rungs have not ended them yet.
-    owed: BTreeMap<u64, usize>,
-    /// Configurations that the child announced, in force from the rung's next segment on.
-    announced: BTreeMap<Rendition, VideoConfig>,
-}
-
-/// What the child is up to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LadderState {
-    /// There is none.
-    Off,
-    /// It waits for a cut at an IDR.
-    Fresh,
-    /// It encodes.
-    Active,
-    /// It lost units; it goes on at the next IDR.
-    Skipping,
-    /// It was told to finish.
-    Finishing,
 }
 
 impl Epoch {
@@ -240,70 +206,6 @@ impl Epoch {
         self.ladder = Ladder::off(self.now);
     }
 
-    /// Whether the child may still come with what it owes.
-    pub(super) fn is_finishing(&self) -> bool {
-        self.ladder.state == LadderState::Finishing
-    }
-
-    /// Tells the ladder of a segment that begins, and what of it to encode. What nobody encodes is a gap.
-    pub(super) fn begin_in_ladder(&mut self, msn: u64, start: i64, idr: bool, out: &mut Vec<Effect>) {
-        let ready = match self.ladder.state {
-            LadderState::Active => true,
-            LadderState::Fresh | LadderState::Skipping => idr,
-            LadderState::Off | LadderState::Finishing => false,
-        };
-        let before = self.ladder.load.suspended();
-        let afford = if ready { self.afford() } else { Afford::Nothing };
-        if self.ladder.load.suspended() > before
-            && let Some(rendition) = self.ladder.renditions.get(before)
-        {
-            out.push(Effect::Warn(format!(
-                "this machine is too small for the ladder: rung {rendition} is suspended. Take rungs out of the ladder, or \
-                 use a machine with more cores"
-            )));
-        }
-        let suspended = match afford {
-            Afford::AllBut(suspended) => suspended,
-            Afford::Nothing => self.ladder.renditions.len(),
-        };
-        for rendition in self.ladder.renditions.iter().take(suspended) {
-            self.window.gap(*rendition, msn);
-        }
-        if !ready || afford == Afford::Nothing {
-            if self.ladder.state == LadderState::Active {
-                // The segment before this one ends for the child when it sees pictures of this one.
-                (self.ladder.state, self.ladder.tail) = (LadderState::Skipping, REORDERED_UNITS_MAX);
-                out.push(Effect::ToLadder(ToLadder::Segment { seq: msn, start_pts: start, skip: u8::MAX }));
-            }
-            return;
-        }
-        self.ladder.tail = 0;
-        if self.ladder.state != LadderState::Active {
-            self.ladder.state = LadderState::Active;
-            out.extend(self.ladder.source.clone().map(|config| Effect::ToLadder(ToLadder::Config(config))));
-        }
-        let skip = (0..suspended).fold(0, |mask, rung| mask | 1_u8.checked_shl(rung as u32).unwrap_or(0));
-        self.ladder.owed.insert(msn, self.ladder.renditions.len());
-        out.push(Effect::ToLadder(ToLadder::Segment { seq: msn, start_pts: start, skip }));
-    }
-
-    /// How many rungs this machine can afford now.
-    fn afford(&mut self) -> Afford {
-        let oldest = self.ladder.owed.keys().next();
-        let ended = oldest.and_then(|seq| self.window.slot(*seq)).filter(|slot| slot.end.is_some());
-        let owed_ms = ended.map_or(0, |slot| self.now - slot.ended_ms);
-        let target_ms = i64::from(self.window.terms().target_s) * 1000;
-        self.ladder.load.judge(self.ladder.renditions.len(), owed_ms, target_ms, self.now)
-    }
-
-    /// The source's configuration changed: the child must know before the IDR.
-    pub(super) fn source_changed(&mut self, config: &VideoConfig, out: &mut Vec<Effect>) {
-        self.ladder.source = Some(config.clone());
-        if self.ladder.state == LadderState::Active {
-            out.push(Effect::ToLadder(ToLadder::Config(config.clone())));
-        }
-    }
-
     /// The next slot begins at `at`; what expired is told.
     pub(super) fn cut(&mut self, at: i64, discontinuity: bool, out: &mut Vec<Effect>) -> u64 {
         let msn = self.window.begin(at, discontinuity, self.now);
@@ -366,124 +268,6 @@ impl Epoch {
             .collect();
         Planned::new(options, begin, &video)
     }
-
-    /// The ladder's child: what it sent, or what became of it.
-    pub(super) fn ladder(&mut self, input: Input, out: &mut Vec<Effect>) {
-        match input {
-            Input::LadderUp if self.running.is_some() => self.ladder.state = LadderState::Fresh,
-            Input::LadderFull if self.ladder.state == LadderState::Active => {
-                (self.ladder.state, self.ladder.tail) = (LadderState::Skipping, 0);
-                if let Some((msn, _)) = self.window.newest() {
-                    // What the child has of it will come, and will not be the whole of it.
-                    self.ladder.renditions.iter().for_each(|rendition| self.window.gap(*rendition, msn));
-                }
-                out.push(Effect::Warn(
-                    "this machine is too small for the ladder: encoded rungs miss a segment. Take rungs away"
-                        .to_owned(),
-                ));
-            }
-            Input::Ladder(event) => self.encoded(event, out),
-            Input::LadderGone => self.ladder_gone(out),
-            _ => {}
-        }
-    }
-
-    fn encoded(&mut self, event: FromLadder, out: &mut Vec<Effect>) {
-        match event {
-            FromLadder::Config { rung, config } => {
-                if let Some(&rendition) = self.ladder.renditions.get(rung) {
-                    self.ladder.announced.insert(rendition, config);
-                }
-            }
-            FromLadder::Unit { rung, seq, unit } => {
-                let Some(&rendition) = self.ladder.renditions.get(rung) else { return };
-                if let Some(config) = self.ladder.announced.remove(&rendition) {
-                    self.video_init(rendition, seq, &config, out);
-                }
-                let VideoUnit { dts, pts, idr, data } = unit;
-                self.push(rendition, seq, Unit { dts, pts, sync: idr, data }, out);
-            }
-            FromLadder::SegmentEnd { rung, seq } => {
-                let Some(&rendition) = self.ladder.renditions.get(rung) else { return };
-                self.ladder.ended(seq);
-                let end = self.window.slot(seq).and_then(|slot| slot.end);
-                self.finish_output(rendition, end, out);
-                // Unless it is whole now: nothing of it could be decoded.
-                self.window.gap(rendition, seq);
-                out.extend([Effect::Save, Effect::Changed]);
-            }
-            FromLadder::Failed { why } => out.push(Effect::Warn(format!("the ladder's encoder failed: {why}"))),
-        }
-    }
-
-    /// Whatever the child still owed is missing.
-    fn ladder_gone(&mut self, out: &mut Vec<Effect>) {
-        self.ladder.state = LadderState::Off;
-        self.ladder.announced.clear();
-        self.ladder.owed.clear();
-        for rendition in self.ladder.renditions.clone() {
-            if let Some(output) = self.outputs.get_mut(&rendition) {
-                output.abandon();
-            }
-            self.window.gap_all(rendition);
-        }
-        out.extend([Effect::Save, Effect::Changed]);
-    }
-
-    /// The multivariant playlist, once there is something to play in (nearly) every rung.
-    pub(super) fn multivariant(&self, stream: &str) -> Option<Multivariant> {
-        let window = &self.window;
-        let playable = |rendition: Rendition| window.init(rendition).is_some() && window.whole(rendition) > 0;
-        let rungs: Vec<(Rendition, &VideoInfo)> =
-            self.infos.video.iter().filter_map(|info| Some((info.rendition.parse().ok()?, info))).collect();
-        let most = rungs.iter().map(|(rendition, _)| window.whole(*rendition)).max().unwrap_or(0);
-        let all = rungs.iter().all(|(rendition, _)| playable(*rendition));
-        let audio = self.infos.audio.as_ref().filter(|_| playable(Rendition::Audio));
-        let audio_ready = audio.is_some() || !window.renditions().any(|rendition| rendition == Rendition::Audio);
-        if !(audio_ready && (all || most >= SLOTS_WAITED_FOR_RUNGS || (most > 0 && window.has_ended()))) {
-            return None;
-        }
-        let uri = |rendition: Rendition, file: File| format!("{stream}/{rendition}/{file}");
-        let audio = audio.map(|info| AudioGroup {
-            uri: uri(Rendition::Audio, File::Playlist),
-            channels: info.channels,
-            codec: info.codec.clone(),
-            peak: window.rates(Rendition::Audio).peak,
-            average: window.rates(Rendition::Audio).average(),
-        });
-        let variants =
-            rungs.into_iter().filter(|(rendition, _)| playable(*rendition)).map(|(rendition, info)| Variant {
-                uri: uri(rendition, File::Playlist),
-                iframes_uri: uri(rendition, File::IFrames),
-                codec: info.codec.clone(),
-                size: (info.width, info.height),
-                fps: self.infos.fps,
-                peak: window.rates(rendition).peak,
-                average: window.rates(rendition).average(),
-                iframes_peak: window.rates(rendition).iframes_peak,
-            });
-        Some(Multivariant { audio, variants: variants.collect() })
-    }
-
-    pub(super) fn stat(&self) -> serde_json::Value {
-        let rungs: Vec<serde_json::Value> = self
-            .window
-            .renditions()
-            .map(|rendition| {
-                let rates = self.window.rates(rendition);
-                serde_json::json!({
-                    "rendition": rendition.to_string(), "segments": self.window.whole(rendition),
-                    "peak_bits_per_s": rates.peak, "average_bits_per_s": rates.average(),
-                })
-            })
-            .collect();
-        let terms = self.window.terms();
-        serde_json::json!({
-            "target_s": terms.target_s, "part_ms": terms.part_ms, "fps": self.infos.fps,
-            "next_media_sequence": self.window.next_number(), "renditions": rungs,
-            "ladder": format!("{:?}", self.ladder.state).to_lowercase(), "suspended_rungs": self.ladder.load.suspended(),
-        })
-    }
 }
 
 /// What parts will be made of: segments as long as key frames make them.
@@ -493,34 +277,4 @@ fn grain(options: &Options, begin: &Begin) -> Grain {
     let segment = (wanted - begin.frame_ticks / 2 + gop - 1) / gop * gop;
     let rate = begin.audio.as_ref().map_or(SILENCE_RATE, AudioConfig::sample_rate);
     Grain { segment: segment.max(gop), frame: begin.frame_ticks, audio_rate: options.audio.then_some(rate) }
-}
-
-impl Ladder {
-    fn off(now: i64) -> Self {
-        let (state, load) = (LadderState::Off, Load::new(now));
-        Self {
-            state,
-            renditions: Vec::new(),
-            source: None,
-            load,
-            tail: 0,
-            owed: BTreeMap::new(),
-            announced: BTreeMap::new(),
-        }
-    }
-
-    /// Whether the child is to have the next unit.
-    pub(super) fn takes_unit(&mut self) -> bool {
-        let tail = self.tail > 0;
-        self.tail = self.tail.saturating_sub(1);
-        tail || self.state == LadderState::Active
-    }
-
-    /// A rung has ended a segment.
-    fn ended(&mut self, seq: u64) {
-        if let Some(left) = self.owed.get_mut(&seq) {
-            *left = left.saturating_sub(1);
-        }
-        self.owed.retain(|_, left| *left > 0);
-    }
 }
