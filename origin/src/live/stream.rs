@@ -184,7 +184,9 @@ impl Task {
         self.live(&shutdown).await;
         let shutting_down = shutdown.is_cancelled();
         // The writer ends when the last handle to the files is gone; until then a save is what it must not miss.
-        self.obey(Input::Unpublish).await;
+        if self.publisher.take().is_some() {
+            self.obey(Input::Unpublish).await;
+        }
         self.stream.files.close();
         let _ = writer.await;
         if self.gone() || matches!(self.stream.core().state(), State::Ended(_)) && !shutting_down {
