@@ -1,10 +1,9 @@
 //! The live path: FFmpeg in, segments out through the edge, judged by FFmpeg and by the boxes themselves.
 
 use bytes::Bytes;
-use e2e::{Ffmpeg, Playlist, Server, Source, Viewer, make_media};
+use e2e::{Ffmpeg, Playlist, Server, Source, Viewer, make_media, tool};
 use media::mp4::read::fragment_info;
 use std::path::Path;
-use std::process::Stdio;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -25,14 +24,6 @@ async fn fetch(viewer: &Viewer, stream: &str, rendition: &str) -> Fetched {
         segments.push(viewer.fetch(&playlist.resolve(&segment.uri)).await);
     }
     Fetched { playlist, init, segments }
-}
-
-/// Runs FFmpeg or ffprobe; returns stdout. It must succeed and say nothing.
-async fn tool(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output().await.expect("FFmpeg is installed");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && said.is_empty(), "{program} {args:?}: {said}");
-    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 /// Hashes of a file's coded units of one kind (`v` or `a`), in decoding order, whatever its container.

@@ -11,7 +11,7 @@ pub mod served;
 mod server;
 mod viewer;
 
-pub use publisher::{Ffmpeg, Source, make_media};
+pub use publisher::{Ffmpeg, Source, make_media, tool};
 pub use server::{Server, binary, run};
 pub use viewer::{Playlist, Reply, Viewer};
 

@@ -127,3 +127,12 @@ pub async fn make_media(source: &Source, file: &Path) {
     let (ok, words) = Ffmpeg::start(&args).wait().await;
     assert!(ok, "ffmpeg could not make {}: {words}", file.display());
 }
+
+/// Runs a program such as ffprobe to its end; returns its stdout. It must succeed and say nothing else.
+pub async fn tool(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output().await;
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error} (make setup installs it)"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.is_empty(), "{program} {args:?}: {said}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}

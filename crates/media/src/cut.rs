@@ -60,11 +60,6 @@ impl Cutter {
         }
     }
 
-    /// The longest key-frame interval so far, 90 kHz ticks.
-    pub fn longest_gop(&self) -> i64 {
-        self.longest_gop
-    }
-
     /// Judges the next picture in decoding order: the cuts that it brings, in order, nearly always none or one. `must`
     /// asks for a cut at this IDR whatever the durations say (its decoder configuration changed).
     pub fn judge(&mut self, pts: i64, idr: bool, must: bool) -> Vec<Cut> {

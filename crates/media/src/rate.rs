@@ -120,11 +120,6 @@ impl Snapper {
         Self { rate, origin_ms, origin_ticks: 0 }
     }
 
-    /// The rate of the grid.
-    pub fn rate(&self) -> Option<FrameRate> {
-        self.rate
-    }
-
     /// One frame in ticks, rounded down; without a rate, that of 30 fps.
     pub fn frame_ticks(&self) -> i64 {
         self.rate.map_or(i64::from(VIDEO_TIMESCALE) / 30, |rate| {

@@ -181,7 +181,7 @@ impl Epoch {
         match event {
             Timed::Video(unit) => running.video(self, unit, out),
             Timed::Audio(at, data) => running.sound(self, at, data, out),
-            Timed::VideoConfig(config) => running.video_config(config, out),
+            Timed::VideoConfig(config) => running.video_config(config),
             Timed::AudioConfig(config) => running.audio_config(config),
             Timed::Begin(_) | Timed::Restarted => {}
         }

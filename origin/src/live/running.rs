@@ -137,7 +137,7 @@ impl Running {
         }
     }
 
-    pub(super) fn video_config(&mut self, config: VideoConfig, _out: &mut Vec<Effect>) {
+    pub(super) fn video_config(&mut self, config: VideoConfig) {
         self.changed_video = Some(config);
     }
 

@@ -1,6 +1,6 @@
 //! librtmp, the library behind OBS and many another encoder, in a program of our own.
 
-use super::{COPIED, assert_decodable, assert_pictures, run, served, small};
+use super::{COPIED, assert_decodable, assert_pictures, served, small, tool};
 use e2e::flv::read_tags;
 use e2e::{Server, Source, make_media};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tokio::process::Command;
 async fn compile(dir: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("librtmp/publish.c").display().to_string();
     let program = dir.join("publish");
-    run("gcc", &["-O1", "-Wall", "-o", &program.display().to_string(), &source, "-lrtmp"]).await;
+    tool("gcc", &["-O1", "-Wall", "-o", &program.display().to_string(), &source, "-lrtmp"]).await;
     program
 }
 

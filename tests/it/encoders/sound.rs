@@ -1,6 +1,6 @@
 //! Sound that is early, sparse, missing, late or changing; and what encoders say of themselves.
 
-use super::{COPIED, assert_decodable, assert_pictures, publish, run, runs, served, small, sources};
+use super::{COPIED, assert_decodable, assert_pictures, publish, runs, served, small, sources, tool};
 use e2e::flv::{Tag, make_tags, read_tags};
 use e2e::rtmp::{Amf0Value, Rtmp, data, text};
 use e2e::{Server, Source, wait_for};
@@ -107,7 +107,7 @@ async fn another_aac_configuration_in_mid_stream_begins_at_the_next_cut() {
     let other = dir.path().join("other.flv");
     let input = ["-v", "error", "-f", "lavfi", "-i", "sine=frequency=220:sample_rate=44100", "-t", "10"];
     let output = ["-ac", "2", "-c:a", "aac", &other.display().to_string()];
-    run("ffmpeg", &[&input[..], &output].concat()).await;
+    tool("ffmpeg", &[&input[..], &output].concat()).await;
     let other = read_tags(&other);
     let tags = make_tags(&small(10)).await;
     let before = tags.iter().filter(|tag| !tag.is_audio() || tag.ms < 4_500).cloned();

@@ -260,12 +260,6 @@ impl Window {
         self.numbers().for_each(|msn| self.gap(rendition, msn));
     }
 
-    /// Whether the rendition has the segment whole.
-    pub fn has(&self, rendition: Rendition, msn: u64) -> bool {
-        let cell = self.index(msn).and_then(|index| self.column(rendition)?.cells.get(index));
-        matches!(cell, Some(Cell::Whole(..)))
-    }
-
     /// From this number on, parts can still be asked for: they stay listed for three target durations, and must stay to
     /// be had for three more (§6.2.2).
     pub fn parts_from(&self) -> u64 {
