@@ -48,7 +48,7 @@ pub(crate) fn document(request: &Parts, document: &Document, notes: &Notes, now:
         let refusal = refusal(&document.head, Body::full(document.plain.clone()));
         return stamp(refusal, document.age(now), document.kept(now), notes);
     }
-    let zipped = document.zipped.clone().filter(|_| accepts_gzip(&request.headers));
+    let zipped = if accepts_gzip(&request.headers) { document.zipped() } else { None };
     let gzip = zipped.is_some();
     let mut content = content(&document.head, &notes.told, vec![zipped.unwrap_or_else(|| document.plain.clone())])
         .header(header::VARY, HeaderValue::from_static("Accept-Encoding"));

@@ -6,11 +6,13 @@
 
 use crate::failure::Failure;
 use crate::flight::{self, Flight, Writer};
-use crate::key::Key;
 use crate::ledger::Ledger;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+/// What an object is known by: its address, and the lineage of origins that it is of.
+pub(crate) type Key = (crate::key::Key, u32);
 
 /// What an entry costs beside its object's bytes: key, flight, places in the tables. Rounded up.
 pub(crate) const ENTRY_BYTES: u64 = 1024;
@@ -258,7 +260,7 @@ mod tests {
     use std::time::Duration;
 
     fn key(msn: u64) -> Key {
-        Key::read(&format!("/hls/foo/source/{msn}.m4s"), None).unwrap()
+        (crate::key::Key::read(&format!("/hls/foo/source/{msn}.m4s"), None).unwrap(), 0)
     }
 
     fn head(length: u64) -> Head {

@@ -1,14 +1,15 @@
-//! Small texts that change: playlists and the list of streams. One question upstream at a time per key.
+//! Small texts that change: multivariant playlists, recordings' playlists, the list of streams. One question upstream at
+//! a time per key.
 //!
-//! Every version is compressed once, when it comes. Where the origins fail, or are slow, a version that is not too old
-//! stands in. Knows nothing of media sequence numbers: that is [`crate::hub`]'s.
+//! Every version is compressed once. Where the origins fail, or are slow, a version that is not too old stands in. Live
+//! media playlists are not asked for here: [`crate::hub`] follows them.
 
 use crate::failure::Failure;
 use crate::flight::Head;
 use crate::key::Key;
 use crate::ledger::{Charge, Ledger};
-use crate::playlist::Facts;
-use crate::policy::{Class, Rules};
+use crate::policy::{QUICK_WAIT, Rules};
+use crate::trail::Trail;
 use crate::upstream::{Upstream, Wait};
 use bytes::Bytes;
 use flate2::Compression;
@@ -16,7 +17,7 @@ use flate2::write::GzEncoder;
 use http::StatusCode;
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -35,14 +36,8 @@ const DOCUMENT_BYTES: u64 = 1024;
 /// How long a document that nobody asks for is kept: as long as one may stand in.
 const KEEP: Duration = Duration::from_secs(60);
 
-/// How long the answer to one wait is kept. The hub has the newest; this only collapses who comes a little late.
-const KEEP_WAITS: Duration = Duration::from_secs(2);
-
 /// Shorter texts are not worth compressing.
 const GZIP_BYTES_MIN: usize = 256;
-
-/// Longer ones are compressed where they hold nobody up.
-const GZIP_INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// One version of a text.
 #[derive(Debug)]
@@ -51,10 +46,8 @@ pub(crate) struct Document {
     pub(crate) head: Head,
     /// The text.
     pub(crate) plain: Bytes,
-    /// The same by gzip, if that is shorter.
-    pub(crate) zipped: Option<Bytes>,
-    /// For media playlists: how far they are.
-    pub(crate) facts: Option<Facts>,
+    /// The same by gzip, once somebody wanted it.
+    zipped: OnceLock<Option<Bytes>>,
     _charge: Charge,
 }
 
@@ -86,8 +79,6 @@ struct Shared {
     ledger: Arc<Ledger>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    /// Cancelled when viewers who wait are to be sent home.
-    leaving: CancellationToken,
 }
 
 type Outcome = Result<Arc<Document>, Failure>;
@@ -101,6 +92,18 @@ struct Desk {
 }
 
 impl Document {
+    /// A text, paid for from `ledger`. `None`: there is no room for it.
+    pub(crate) fn new(head: Head, plain: Bytes, ledger: &Arc<Ledger>) -> Option<Self> {
+        let bytes = (plain.len() as u64).saturating_mul(3) / 2;
+        let charge = ledger.charge(bytes.saturating_add(DOCUMENT_BYTES))?;
+        Some(Self { head, plain, zipped: OnceLock::new(), _charge: charge })
+    }
+
+    /// The same by gzip, if that is shorter. Made once.
+    pub(crate) fn zipped(&self) -> Option<Bytes> {
+        self.zipped.get_or_init(|| if self.plain.len() < GZIP_BYTES_MIN { None } else { gzip(&self.plain) }).clone()
+    }
+
     /// How old it is now.
     pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.head.received).saturating_add(self.head.age)
@@ -123,14 +126,19 @@ impl Documents {
         ledger: Arc<Ledger>,
         tasks: TaskTracker,
         stop: CancellationToken,
-        leaving: CancellationToken,
     ) -> Self {
         let desks = Mutex::default();
-        Self { shared: Arc::new(Shared { desks, upstream, ledger, tasks, stop, leaving }) }
+        Self { shared: Arc::new(Shared { desks, upstream, ledger, tasks, stop }) }
     }
 
     /// The document of a key. Anything but 200 and 4xx is a failure.
-    pub(crate) async fn get(&self, key: &Key, rules: &Rules, wait: Wait) -> Result<(Arc<Document>, How), Failure> {
+    pub(crate) async fn get(
+        &self,
+        key: &Key,
+        rules: &Rules,
+        prefer: &[usize],
+        trail: &Trail,
+    ) -> Result<(Arc<Document>, How), Failure> {
         let now = Instant::now();
         let (mut running, how, spare) = {
             let mut desks = self.shared.lock();
@@ -147,7 +155,7 @@ impl Documents {
             }
             let joined = desk.running.clone().filter(|running| running.has_changed().is_ok());
             let how = if joined.is_some() { How::Collapsed } else { How::Miss };
-            let running = joined.unwrap_or_else(|| self.start(desk, key.clone(), wait));
+            let running = joined.unwrap_or_else(|| self.start(desk, key.clone(), prefer.to_vec(), trail.clone()));
             (running, how, spare)
         };
         // Who has something to fall back on doesn't wait for long.
@@ -168,11 +176,10 @@ impl Documents {
 
     /// Forgets what nobody will be told any more.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.shared.lock().retain(|key, desk| {
+        self.shared.lock().retain(|_, desk| {
             desk.drop_ended();
-            let keep = if key.waits_for().is_some() { KEEP_WAITS } else { KEEP };
             desk.running.is_some()
-                || desk.last.as_ref().is_some_and(|(_, at)| now.saturating_duration_since(*at) < keep)
+                || desk.last.as_ref().is_some_and(|(_, at)| now.saturating_duration_since(*at) < KEEP)
         });
     }
 
@@ -181,12 +188,18 @@ impl Documents {
         self.shared.lock().len()
     }
 
-    fn start(&self, desk: &mut Desk, key: Key, wait: Wait) -> watch::Receiver<Option<Outcome>> {
+    fn start(
+        &self,
+        desk: &mut Desk,
+        key: Key,
+        prefer: Vec<usize>,
+        trail: Trail,
+    ) -> watch::Receiver<Option<Outcome>> {
         let (sender, receiver) = watch::channel(None);
         desk.running = Some(receiver.clone());
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn(async move {
-            let outcome = shared.bring(&key, wait).await.map(Arc::new);
+            let outcome = shared.bring(&key, &prefer, &trail).await.map(Arc::new);
             if let Some(desk) = shared.lock().get_mut(&key) {
                 desk.running = None;
                 desk.last = Some((outcome.clone(), Instant::now()));
@@ -203,36 +216,22 @@ impl Documents {
 }
 
 impl Shared {
-    async fn bring(&self, key: &Key, wait: Wait) -> Result<Document, Failure> {
+    async fn bring(&self, key: &Key, prefer: &[usize], trail: &Trail) -> Result<Document, Failure> {
+        let wait = Wait { head: QUICK_WAIT, held: false };
         let answer = async {
-            let answer = self.upstream.get(key, wait).await?;
+            let answer = self.upstream.get(key, wait, prefer, trail).await?;
             let plain = answer.feed.collect(DOCUMENT_BYTES_MAX).await?;
             if answer.head.length.is_some_and(|length| length != plain.len() as u64) {
                 return Err(Failure::Broken);
             }
             Ok((answer.head, plain))
         };
-        let sent_home = async {
-            tokio::select! {
-                () = self.stop.cancelled() => {}
-                () = self.leaving.cancelled(), if wait.held => {}
-            }
-        };
         let (head, plain) = tokio::select! {
             biased;
             answer = answer => answer?,
-            () = sent_home => return Err(Failure::Leaving),
+            () = self.stop.cancelled() => return Err(Failure::Leaving),
         };
-        let of_rendition = matches!(Class::of(&key.route), Class::Playlist | Class::IFrames);
-        let facts = if of_rendition && head.status == StatusCode::OK {
-            Some(Facts::parse(&plain).ok_or(Failure::Nonsense("no media playlist"))?)
-        } else {
-            None
-        };
-        let zipped = zip(plain.clone()).await;
-        let bytes = plain.len().saturating_add(zipped.as_ref().map_or(0, Bytes::len)) as u64;
-        let charge = self.ledger.charge(bytes.saturating_add(DOCUMENT_BYTES)).ok_or(Failure::NoRoom)?;
-        Ok(Document { head, plain, zipped, facts, _charge: charge })
+        Document::new(head, plain, &self.ledger).ok_or(Failure::NoRoom)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Desk>> {
@@ -274,14 +273,6 @@ fn spare_or(spare: Option<Arc<Document>>, failure: Failure) -> Result<(Arc<Docum
     spare.map(|document| (document, How::Stale)).ok_or(failure)
 }
 
-async fn zip(plain: Bytes) -> Option<Bytes> {
-    match plain.len() {
-        ..GZIP_BYTES_MIN => None,
-        GZIP_BYTES_MIN..=GZIP_INLINE_BYTES_MAX => gzip(&plain),
-        _ => tokio::task::spawn_blocking(move || gzip(&plain)).await.ok().flatten(),
-    }
-}
-
 fn gzip(plain: &[u8]) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(plain).ok()?;
@@ -294,16 +285,21 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    #[tokio::test]
-    async fn long_texts_are_compressed_and_come_back_whole() {
+    #[test]
+    fn long_texts_are_compressed_once_and_come_back_whole() {
+        let ledger = Ledger::new(1 << 20);
+        let (status, received, age) = (StatusCode::OK, Instant::now(), Duration::ZERO);
+        let head = Head { status, length: None, content_type: None, etag: None, received, age };
         for length in [0, 100, 1000, 100_000] {
             let plain = Bytes::from("#EXTINF:2.0,\n".repeat(length / 13));
-            match zip(plain.clone()).await {
+            let document = Document::new(head.clone(), plain.clone(), &ledger).unwrap();
+            match document.zipped() {
                 None => assert!(plain.len() < GZIP_BYTES_MIN),
                 Some(zipped) => {
                     let mut text = Vec::new();
                     flate2::read::GzDecoder::new(zipped.as_ref()).read_to_end(&mut text).unwrap();
                     assert!(text == plain && zipped.len() < plain.len() / 2);
+                    assert_eq!(document.zipped().unwrap().as_ptr(), zipped.as_ptr());
                 }
             }
         }

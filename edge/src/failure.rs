@@ -39,6 +39,12 @@ pub(crate) enum Failure {
     /// The body stopped coming.
     #[error("the origin sent nothing for {0} ms in the middle of the body")]
     Stalled(u64),
+    /// Nothing came of what a viewer waited for.
+    #[error("nothing new came for {0} ms: the stream stands still")]
+    StandsStill(u64),
+    /// What was waited for will never come under this name.
+    #[error("there is nothing at this address: another origin took over before it came")]
+    Overtaken,
     /// Every slot for requests to the origins is taken.
     #[error("too many requests wait for the origin")]
     Busy,
@@ -58,7 +64,9 @@ impl Failure {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Origin(StatusCode::SERVICE_UNAVAILABLE) | Self::Busy | Self::NoRoom | Self::Leaving => {
+            Self::Overtaken => StatusCode::NOT_FOUND,
+            Self::Origin(StatusCode::LOOP_DETECTED) => StatusCode::LOOP_DETECTED,
+            Self::Origin(StatusCode::SERVICE_UNAVAILABLE) | Self::StandsStill(_) | Self::Busy | Self::NoRoom | Self::Leaving => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             _ => StatusCode::BAD_GATEWAY,
@@ -76,6 +84,8 @@ impl Failure {
             Self::Short { .. } => "short",
             Self::Broken => "broken",
             Self::Stalled(_) => "stalled",
+            Self::StandsStill(_) => "stands_still",
+            Self::Overtaken => "overtaken",
             Self::Busy => "busy",
             Self::NoRoom => "no_room",
             Self::Leaving => "leaving",

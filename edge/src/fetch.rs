@@ -1,17 +1,25 @@
 //! Brings a media file here: the one task behind a flight.
 //!
-//! It belongs to the edge and not to the viewer who asked first, so it goes on when he leaves. Knows nothing of viewers.
+//! It belongs to the edge and not to the viewer who asked first, so it goes on when he leaves. Where several origins have
+//! the same bytes, a slow, broken or silent one is helped out by the next, also in the middle of a body; viewers see
+//! nothing of it. Knows nothing of viewers.
+
+mod race;
 
 use crate::cache::{Cache, Fetching, Ticket, Verdict};
 use crate::failure::Failure;
-use crate::flight::Writer;
+use crate::flight::{Head, Writer};
+use crate::hedge::Hedge;
+use crate::hub::Board;
 use crate::key::Key;
 use crate::policy::Rules;
-use crate::upstream::{Upstream, Wait};
+use crate::trail::Trail;
+use crate::upstream::{Answer, Feed, Upstream, Wait};
 use http::StatusCode;
+use media::route::File;
 use metrics::counter;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +29,9 @@ const OBJECT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Longest text of a 4xx.
 const REFUSAL_BYTES_MAX: u64 = 16 * 1024;
 
+/// How long a body may stand still where another origin has the same.
+const IMPATIENT_STALL: Duration = Duration::from_millis(500);
+
 /// What a fetch needs. Cloned for each.
 #[derive(Debug, Clone)]
 pub(crate) struct Fetcher {
@@ -28,26 +39,47 @@ pub(crate) struct Fetcher {
     pub(crate) upstream: Arc<Upstream>,
     /// Where it is kept.
     pub(crate) cache: Arc<Cache>,
+    /// When to ask a second one.
+    pub(crate) hedge: Arc<Mutex<Hedge>>,
+    /// The longest wait for that.
+    pub(crate) hedge_after: Duration,
     /// Who waits for the fetches when the edge ends.
     pub(crate) tasks: TaskTracker,
     /// Ends them all.
     pub(crate) stop: CancellationToken,
 }
 
+/// What to fetch.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// The address, as the origins know it.
+    pub(crate) key: Key,
+    /// Origins that have the same, the best first.
+    pub(crate) origins: Vec<usize>,
+    /// How to wait for the answer.
+    pub(crate) wait: Wait,
+    /// The board that will list it, under which name, and of which lineage it is.
+    pub(crate) listed: Option<(Board, File, u32)>,
+    /// How it is kept.
+    pub(crate) rules: Rules,
+    /// Through whom the viewer came who asked first.
+    pub(crate) trail: Trail,
+}
+
 impl Fetcher {
     /// Starts a fetch.
-    pub(crate) fn start(&self, key: Key, fetching: Fetching, wait: Wait, rules: Rules) {
+    pub(crate) fn start(&self, job: Job, fetching: Fetching) {
         let fetcher = self.clone();
-        self.tasks.spawn(async move { fetcher.run(&key, fetching, wait, &rules).await });
+        self.tasks.spawn(async move { fetcher.run(job, fetching).await });
     }
 
-    async fn run(&self, key: &Key, fetching: Fetching, wait: Wait, rules: &Rules) {
+    async fn run(&self, mut job: Job, fetching: Fetching) {
         let Fetching { mut writer, ticket } = fetching;
         let result = tokio::select! {
             () = self.stop.cancelled() => Err(Failure::Leaving),
-            result = self.bring(key, &mut writer, &ticket, wait) => result,
+            result = self.bring(&mut job, &mut writer, &ticket) => result,
         };
-        let now = Instant::now();
+        let (now, rules) = (Instant::now(), &job.rules);
         // Settled before it ends: who comes in between finds what he will be told anyway.
         let end = match result {
             Ok(StatusCode::OK) => {
@@ -68,21 +100,56 @@ impl Fetcher {
         let outcome = end.as_ref().err().map_or("landed", Failure::label);
         counter!("live360_edge_flights_total", "outcome" => outcome).increment(1);
         if let Err(failure) = end {
-            tracing::debug!(%key, %failure, "a fetch failed");
+            tracing::debug!(key = %job.key, %failure, "a fetch failed");
         }
     }
 
-    async fn bring(&self, key: &Key, writer: &mut Writer, ticket: &Ticket, wait: Wait) -> Result<StatusCode, Failure> {
-        let answer = self.upstream.get(key, wait).await?;
-        let (status, length, mut feed) = (answer.head.status, answer.head.length, answer.feed);
+    async fn bring(&self, job: &mut Job, writer: &mut Writer, ticket: &Ticket) -> Result<StatusCode, Failure> {
+        let (origin, Answer { head, mut feed }) = self.first_answer(job).await?;
+        let (status, length) = (head.status, head.length);
         let limit = if status == StatusCode::OK { OBJECT_BYTES_MAX } else { REFUSAL_BYTES_MAX };
         let announced = length.unwrap_or(0);
         if announced > limit {
             return Err(Failure::TooLarge { limit });
         }
-        if !self.cache.room(ticket, announced) || !writer.head(answer.head) {
+        if !self.cache.room(ticket, announced) || !writer.head(head.clone()) {
             return Err(Failure::NoRoom);
         }
+        let mut others: Vec<usize> = job.origins.iter().copied().filter(|other| *other != origin).collect();
+        // Only bytes that are known to be the same can be gone on with.
+        others.retain(|_| status == StatusCode::OK && length.is_some() && head.etag.is_some());
+        loop {
+            if !others.is_empty() {
+                feed.impatient(IMPATIENT_STALL);
+            }
+            let failure = match self.pour(&mut feed, writer, ticket, length, limit).await {
+                Ok(()) => match writer.shortfall() {
+                    None => return Ok(status),
+                    Some(short) => short,
+                },
+                Err(failure) => failure,
+            };
+            feed = loop {
+                let may_help = matches!(failure, Failure::Broken | Failure::Stalled(_) | Failure::Short { .. });
+                let Some(next) = others.first().copied().filter(|_| may_help) else { return Err(failure) };
+                others.remove(0);
+                if let Some(feed) = self.go_on(job, next, &head, writer.length()).await {
+                    counter!("live360_edge_flights_helped_total").increment(1);
+                    break feed;
+                }
+            };
+        }
+    }
+
+    /// Pours a body into the flight until it ends.
+    async fn pour(
+        &self,
+        feed: &mut Feed,
+        writer: &mut Writer,
+        ticket: &Ticket,
+        length: Option<u64>,
+        limit: u64,
+    ) -> Result<(), Failure> {
         while let Some(bytes) = feed.next().await {
             let bytes = bytes?;
             if writer.length().saturating_add(bytes.len() as u64) > limit {
@@ -97,6 +164,17 @@ impl Fetcher {
             }
             counter!("live360_edge_upstream_bytes_total").increment(bytes.len() as u64);
         }
-        writer.shortfall().map_or(Ok(status), Err)
+        Ok(())
+    }
+
+    /// Another origin's body from `at` on, if it is the same object.
+    async fn go_on(&self, job: &Job, origin: usize, head: &Head, at: u64) -> Option<Feed> {
+        let answer = self.upstream.ask(origin, &job.key, job.wait, &job.trail).await.ok()?;
+        let Answer { head: other, mut feed } = answer;
+        if (other.status, other.length, &other.etag) != (head.status, head.length, &head.etag) {
+            return None;
+        }
+        feed.skip(at).await.ok()?;
+        Some(feed)
     }
 }

@@ -1,292 +1,224 @@
-//! The media playlists of every rendition: who gets what is at hand, who waits, who is refused.
+//! The live playlists of every stream: viewers park here, a few followers ask upstream.
 //!
-//! In this form each wait that no playlist at hand satisfies is passed on to the origin, once per number and part. (The
-//! place where a follower per rendition can take over: viewers only ever call [`Hub::get`].) A playlist never goes back
-//! in time: what one origin gives that is behind what was given before is held back for a while.
+//! A stream's room is opened by its first viewer and goes with its last. The decisions are [`crate::follow`]'s; the
+//! asking is `room`'s. Whatever viewers ask, and however many, upstream there is one question per track and origin.
 
-use crate::document::{Document, Documents, How};
+mod board;
+mod room;
+
+pub(crate) use board::{Board, Listed, Place};
+
+use crate::document::{Document, How};
 use crate::failure::Failure;
+use crate::follow::{Source, Timing, Track};
 use crate::key::{Key, Skip};
-use crate::playlist::{self, Facts, Freshness, Step};
-use crate::policy::{Class, Policy, QUICK_WAIT, Rules};
-use crate::upstream::Wait;
-use media::ladder::Rendition;
+use crate::ledger::Ledger;
+use crate::depot::Depot;
+use crate::playlist::{Step, decide};
+use crate::policy::Policy;
+use crate::trail::Trail;
+use crate::upstream::Upstream;
 use media::name::StreamName;
 use media::route::{File, Route};
+use room::Room;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// Most renditions that are known at a time.
-const ROOMS_MAX: usize = 4096;
+/// Most streams that are followed at a time.
+const ROOMS_MAX: usize = 2048;
 
-/// What is remembered of a rendition that nobody asks for.
-const IDLE: Duration = Duration::from_secs(60);
+/// Most viewers who may wait at a time.
+const PARKED_MAX: usize = 100_000;
 
-/// Playlists by rendition.
+/// How long a room without viewers is remembered, so that what it showed doesn't go back.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// Playlists by stream.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    rooms: Mutex<HashMap<RoomKey, Room>>,
-    documents: Documents,
-    policy: Arc<Policy>,
+    rooms: Mutex<HashMap<StreamName, Arc<Room>>>,
+    parked: AtomicUsize,
+    shared: Arc<Shared>,
 }
 
-type RoomKey = (StreamName, Rendition);
-
-/// The newest playlist of each kind: whole, delta, delta with date ranges, I-frames.
-#[derive(Debug, Default)]
-struct Room([Option<Arc<Document>>; 4]);
+/// What every room needs.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Whom to ask.
+    pub(crate) upstream: Arc<Upstream>,
+    /// Media that are fetched before anybody asks.
+    pub(crate) depot: Arc<Depot>,
+    /// The table.
+    pub(crate) policy: Arc<Policy>,
+    /// Pays for texts.
+    pub(crate) ledger: Arc<Ledger>,
+    /// After how long without a viewer a track is left.
+    pub(crate) idle: Duration,
+    /// Who waits for the followers when the edge ends.
+    pub(crate) tasks: TaskTracker,
+    /// Ends them all.
+    pub(crate) stop: CancellationToken,
+    /// Cancelled when viewers who wait are to be sent home.
+    pub(crate) leaving: CancellationToken,
+}
 
 /// A media playlist request's end.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// This playlist (or a 4xx of the origin's), from there. `true`: it has what the request waits for.
+    /// This playlist, from there. `true`: it has what the request waits for.
     Playlist(Arc<Document>, How, bool),
     /// 400, in words.
     Refused(&'static str),
+    /// 404.
+    Missing,
 }
 
 impl Hub {
     /// Knows nothing yet.
-    pub(crate) fn new(documents: Documents, policy: Arc<Policy>) -> Self {
-        Self { rooms: Mutex::default(), documents, policy }
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { rooms: Mutex::default(), parked: AtomicUsize::new(0), shared: Arc::new(shared) }
     }
 
     /// Answers a media playlist request, now or when the stream has come so far.
-    pub(crate) async fn get(&self, key: &Key) -> Result<Reply, Failure> {
-        let room = room_of(&key.route).ok_or(Failure::Nonsense("no media playlist's address"))?;
-        let asked = key.waits_for();
-        let seen = self.newest(&room, key);
-        let reply = |document: Arc<Document>, how| {
-            let satisfied = asked.zip(document.facts).is_some_and(|((msn, part), facts)| facts.satisfies(msn, part));
-            Reply::Playlist(document, how, satisfied)
-        };
-        let document = match self.decide(asked, seen.as_deref(), false) {
-            Step::Give => match seen {
-                Some(document) => return Ok(reply(document, How::Hit)),
-                None => return Err(Failure::Abandoned),
-            },
-            Step::Refuse(words) => return Ok(Reply::Refused(words)),
-            Step::Hold => return self.hold(key, &room, seen).await.map(|(document, how)| reply(document, how)),
-            Step::Refresh => self.refresh(key, &room, seen.as_deref()).await?,
-        };
-        let (document, how) = document;
-        match self.decide(asked, Some(&*document), true) {
-            Step::Give | Step::Refresh => Ok(reply(document, how)),
-            Step::Refuse(words) => Ok(Reply::Refused(words)),
-            Step::Hold => self.hold(key, &room, Some(document)).await.map(|(document, how)| reply(document, how)),
+    pub(crate) async fn get(&self, key: &Key, trail: &Trail) -> Result<Reply, Failure> {
+        let (name, track) = Track::of(&key.route).ok_or(Failure::Nonsense("no media playlist's address"))?;
+        let room = self.room(&name, trail)?;
+        let (mut board, new) = room.ask(track);
+        let (asked, skip) = (key.waits_for(), key.skip());
+        let begun = Instant::now();
+        let mut waited = false;
+        loop {
+            let notice = board.now();
+            let how = match (waited, new) {
+                (false, _) => How::Hit,
+                (true, true) => How::Miss,
+                (true, false) => How::Collapsed,
+            };
+            let target = match notice.place() {
+                Place::Shown(version, stale) => {
+                    let facts = version.facts;
+                    let satisfied = asked.is_some_and(|(msn, part)| facts.satisfies(msn, part));
+                    let how = if stale { How::Stale } else { how };
+                    match decide(asked, &facts) {
+                        Step::Give => return Ok(Reply::Playlist(version.document(skip, &self.shared), how, satisfied)),
+                        Step::Refuse(words) => return Ok(Reply::Refused(words)),
+                        Step::Wait if self.shared.leaving.is_cancelled() => {
+                            return Ok(Reply::Playlist(version.document(skip, &self.shared), How::Stale, false));
+                        }
+                        Step::Wait => facts.target,
+                    }
+                }
+                Place::Missing => return Ok(Reply::Missing),
+                Place::Failed(failure) => return Err(failure),
+                Place::NotYet if self.shared.leaving.is_cancelled() => return Err(Failure::Leaving),
+                Place::NotYet => self.shared.policy.segment(),
+            };
+            waited = true;
+            let limit = self.shared.policy.parked(target);
+            self.park(&mut board, begun, limit).await?;
         }
     }
 
-    /// How to wait for a media file: what the playlists list is there, what they don't may be held until it is.
-    pub(crate) fn wait_for(&self, route: &Route) -> Wait {
-        let quick = Wait { head: QUICK_WAIT, held: false };
-        let facts = room_of(route).and_then(|room| self.newest_facts(&room));
-        if listed(route, facts.as_ref()) { quick } else { self.held_wait(facts.as_ref()) }
+    /// Where the media file of an address comes from, and whether it is there.
+    pub(crate) fn place(&self, route: &Route) -> Listed {
+        let number = match route {
+            Route::Hls(_, _, File::Segment(msn) | File::Part(msn, _)) => *msn,
+            _ => 0,
+        };
+        let all = || (0..self.shared.upstream.count()).collect();
+        let unknown = || Listed::Unknown(Source { origins: all(), number, lineage: 0 });
+        let Some((name, track)) = Track::of(route) else { return unknown() };
+        let room = self.lock().get(&name).cloned();
+        room.map_or_else(unknown, |room| room.place(track, route))
     }
 
-    /// Forgets renditions that nobody asks for.
+    /// Origins of a stream, those first that lead it.
+    pub(crate) fn prefer(&self, route: &Route) -> Vec<usize> {
+        let (Route::Multivariant(name) | Route::Hls(name, ..)) = route else { return Vec::new() };
+        let room = self.lock().get(name).cloned();
+        room.map(|room| room.group()).unwrap_or_default()
+    }
+
+    /// Says which origin is to lead a stream, or no longer. `false`: the stream is not followed.
+    pub(crate) fn pin(&self, name: &StreamName, origin: Option<usize>) -> bool {
+        let room = self.lock().get(name).cloned();
+        room.is_some_and(|room| {
+            room.pin(origin);
+            true
+        })
+    }
+
+    /// Forgets rooms that nobody was in for a while.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.lock().retain(|_, room| room.0.iter().flatten().any(|document| document.kept(now) < IDLE));
+        self.lock().retain(|_, room| !room.is_over(now, REMEMBERED));
     }
 
-    /// How far each known rendition is: stream, rendition, next segment's number, parts of it, age of the playlist.
-    pub(crate) fn stat(&self, now: Instant) -> Vec<(String, String, u64, u32, Duration)> {
-        let rooms = self.lock();
-        let newest = rooms.iter().filter_map(|(key, room)| Some((key, room.newest()?)));
-        let row = |((name, rendition), document): (&RoomKey, &Document)| {
-            let tip = document.facts?.tip;
-            Some((name.to_string(), rendition.to_string(), tip.open, tip.parts, document.kept(now)))
+    /// How each known stream is doing.
+    pub(crate) fn stat(&self, now: Instant) -> Vec<serde_json::Value> {
+        let rooms: Vec<Arc<Room>> = self.lock().values().cloned().collect();
+        rooms.iter().map(|room| room.stat(now)).collect()
+    }
+
+    /// Viewers who wait.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the next notice of a board.
+    async fn park(&self, board: &mut Board, begun: Instant, limit: Duration) -> Result<(), Failure> {
+        let _place = Parked::new(&self.parked).ok_or(Failure::Busy)?;
+        let still = || Failure::StandsStill(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        let until = begun.checked_add(limit).ok_or_else(still)?;
+        let change = async {
+            tokio::select! {
+                changed = board.changed() => changed,
+                () = self.shared.leaving.cancelled() => true,
+            }
         };
-        newest.filter_map(row).collect()
-    }
-
-    /// Decides with this playlist at hand; one that just came is the newest there is, however old.
-    fn decide(&self, asked: Option<(u64, Option<u32>)>, seen: Option<&Document>, just_came: bool) -> Step {
-        let facts = seen.and_then(|document| document.facts);
-        let seen = facts
-            .as_ref()
-            .zip(seen)
-            .map(|(facts, document)| (facts, if just_came { Duration::ZERO } else { document.kept(Instant::now()) }));
-        playlist::decide(asked, seen, self.freshness(facts.as_ref()))
-    }
-
-    fn freshness(&self, facts: Option<&Facts>) -> Freshness {
-        let newest = self.policy.fresh_playlist(facts.map(|facts| facts.target), facts.and_then(|facts| facts.part));
-        Freshness { newest, satisfied: self.policy.fresh_reload() }
-    }
-
-    /// The playlist as it is now.
-    async fn refresh(
-        &self,
-        key: &Key,
-        room: &RoomKey,
-        seen: Option<&Document>,
-    ) -> Result<(Arc<Document>, How), Failure> {
-        let facts = seen.and_then(|document| document.facts);
-        let mut rules = self.policy.rules(Class::Playlist);
-        rules.fresh = self.freshness(facts.as_ref()).newest;
-        rules.stale = facts.map_or(rules.stale, |facts| facts.target);
-        let wait = Wait { head: QUICK_WAIT, held: false };
-        let (document, how) = self.documents.get(&key.without_waiting(), &rules, wait).await?;
-        Ok((self.offer(room, key, document), how))
-    }
-
-    /// Passes a wait on. When this edge leaves, whoever waits gets what there is.
-    async fn hold(
-        &self,
-        key: &Key,
-        room: &RoomKey,
-        seen: Option<Arc<Document>>,
-    ) -> Result<(Arc<Document>, How), Failure> {
-        let facts = seen.as_ref().and_then(|document| document.facts);
-        let rules =
-            Rules { fresh: self.policy.fresh_reload(), stale: Duration::ZERO, ..self.policy.rules(Class::Playlist) };
-        match self.documents.get(key, &rules, self.held_wait(facts.as_ref())).await {
-            Ok((document, how)) => Ok((self.offer(room, key, document), how)),
-            Err(Failure::Leaving) => {
-                self.newest(room, key).or(seen).map(|document| (document, How::Stale)).ok_or(Failure::Leaving)
-            }
-            Err(failure) => Err(failure),
+        match timeout_at(until.into(), change).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failure::Leaving),
+            Err(_) => Err(still()),
         }
     }
 
-    fn held_wait(&self, facts: Option<&Facts>) -> Wait {
-        Wait { head: self.policy.held_wait(facts.map(|facts| facts.target)), held: true }
-    }
-
-    /// Takes a playlist that came, and gives back the one to go by: this one, or for a while the one that is ahead of it.
-    fn offer(&self, room: &RoomKey, key: &Key, document: Arc<Document>) -> Arc<Document> {
-        let Some(facts) = document.facts else { return document };
-        let now = Instant::now();
+    fn room(&self, name: &StreamName, trail: &Trail) -> Result<Arc<Room>, Failure> {
         let mut rooms = self.lock();
-        if rooms.len() >= ROOMS_MAX && !rooms.contains_key(room) {
-            return document;
+        if let Some(room) = rooms.get(name) {
+            return Ok(Arc::clone(room));
         }
-        let Some(slot) = rooms.entry(room.clone()).or_default().0.get_mut(slot_of(key)) else { return document };
-        match slot {
-            Some(known)
-                if known.facts.is_some_and(|before| {
-                    stays((&before, known.head.received), (&facts, document.head.received), now)
-                }) =>
-            {
-                Arc::clone(known)
-            }
-            _ => {
-                *slot = Some(Arc::clone(&document));
-                document
-            }
+        if rooms.len() >= ROOMS_MAX {
+            return Err(Failure::Busy);
         }
+        let timing = Timing { target: self.shared.policy.segment(), idle: self.shared.idle };
+        let room = Arc::new(Room::new(name.clone(), timing, trail.clone(), Arc::clone(&self.shared)));
+        rooms.insert(name.clone(), Arc::clone(&room));
+        Ok(room)
     }
 
-    fn newest(&self, room: &RoomKey, key: &Key) -> Option<Arc<Document>> {
-        self.lock().get(room)?.0.get(slot_of(key))?.clone()
-    }
-
-    fn newest_facts(&self, room: &RoomKey) -> Option<Facts> {
-        self.lock().get(room)?.newest()?.facts
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<RoomKey, Room>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<StreamName, Arc<Room>>> {
         // Nothing panics while it holds the lock.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Room {
-    /// The one that is furthest, of any kind.
-    fn newest(&self) -> Option<&Document> {
-        let far = |document: &&Arc<Document>| document.facts.map(|facts| (facts.tip.open, facts.tip.parts));
-        self.0.iter().flatten().max_by_key(far).map(|document| &**document)
+/// A viewer who waits, counted.
+struct Parked<'a>(&'a AtomicUsize);
+
+impl<'a> Parked<'a> {
+    fn new(count: &'a AtomicUsize) -> Option<Self> {
+        let add = |count: usize| (count < PARKED_MAX).then_some(count + 1);
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok().map(|_| Self(count))
     }
 }
 
-/// Whether the playlist known so far is the one to go by, though another came: it is ahead of it, which an origin that
-/// lost its memory may not undo at once; or it is as far and younger, answers to different waits coming in any order.
-/// Each is given by what it says and when it came.
-fn stays(known: (&Facts, Instant), other: (&Facts, Instant), now: Instant) -> bool {
-    let ((known, known_came), (other, other_came)) = (known, other);
-    if known.is_ahead_of(other) {
-        return now.saturating_duration_since(known_came) < other.target.saturating_mul(3) / 2;
-    }
-    !other.is_ahead_of(known) && known_came > other_came
-}
-
-/// Whether a file is there for sure: the playlists list it, or it is of a kind that is never waited for.
-fn listed(route: &Route, facts: Option<&Facts>) -> bool {
-    match (route, facts) {
-        (Route::Hls(_, _, File::Segment(msn)), Some(facts)) => *msn < facts.tip.open,
-        (Route::Hls(_, _, File::Part(msn, part)), Some(facts)) => (*msn, *part) < (facts.tip.open, facts.tip.parts),
-        (Route::Hls(_, _, File::Segment(_) | File::Part(..)), None) => false,
-        _ => true,
-    }
-}
-
-fn slot_of(key: &Key) -> usize {
-    match key.skip() {
-        _ if matches!(key.route, Route::Hls(_, _, File::IFrames)) => 3,
-        None => 0,
-        Some(Skip::Segments) => 1,
-        Some(Skip::SegmentsAndDateRanges) => 2,
-    }
-}
-
-fn room_of(route: &Route) -> Option<RoomKey> {
-    match route {
-        Route::Hls(name, rendition, _) => Some((name.clone(), *rendition)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use media::hls::reload::Tip;
-
-    fn facts(open: u64, parts: u32) -> Facts {
-        let tip = Tip { open, parts, last_parts: 4, ended: false };
-        let (target, part) = (Duration::from_secs(2), Some(Duration::from_millis(500)));
-        Facts { tip, target, part, blocking: true }
-    }
-
-    /// Each playlist by segment, part, and the millisecond when it came.
-    #[track_caller]
-    fn check(known: (u64, u32, u64), other: (u64, u32, u64), now: u64, expected: bool) {
-        let begin = Instant::now();
-        let at = |ms| begin + Duration::from_millis(ms);
-        let (before, after) = (facts(known.0, known.1), facts(other.0, other.1));
-        let stays = stays((&before, at(known.2)), (&after, at(other.2)), at(now));
-        assert_eq!(stays, expected, "{known:?} then {other:?} at {now} ms");
-    }
-
-    #[test]
-    fn a_playlist_gives_way_to_one_that_is_ahead_and_for_a_while_to_none_that_is_behind() {
-        check((9, 1, 0), (9, 2, 1000), 1000, false);
-        check((9, 1, 0), (10, 0, 1000), 1000, false);
-        check((9, 1, 0), (9, 0, 2999), 2999, true);
-        check((9, 1, 0), (8, 3, 3000), 3000, false);
-    }
-
-    #[test]
-    fn of_two_that_are_as_far_the_younger_counts() {
-        check((9, 1, 0), (9, 1, 100), 100, false);
-        check((9, 1, 100), (9, 1, 0), 100, true);
-        check((9, 1, 100), (9, 2, 0), 100, false);
-    }
-
-    #[test]
-    fn what_the_playlist_lists_is_there_and_the_rest_may_be_waited_for() {
-        let facts = facts(9, 2);
-        for (file, known, unknown) in [
-            ("8.m4s", true, false),
-            ("9.m4s", false, false),
-            ("8.3.m4s", true, false),
-            ("9.1.m4s", true, false),
-            ("9.2.m4s", false, false),
-            ("init-0123456789abcdef.mp4", true, true),
-        ] {
-            let route = Route::parse(&format!("/hls/foo/source/{file}")).unwrap();
-            assert_eq!((listed(&route, Some(&facts)), listed(&route, None)), (known, unknown), "{file}");
-        }
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -91,13 +91,6 @@ impl Key {
         Ok(Self { route, directives })
     }
 
-    /// The same playlist as it is now: no waiting, the same kind of delta.
-    pub(crate) fn without_waiting(&self) -> Self {
-        let skip = self.skip();
-        let directives = skip.map(|skip| Directives { msn: None, part: None, skip: Some(skip) });
-        Self { route: self.route.clone(), directives }
-    }
-
     /// Which kind of delta update is asked for.
     pub(crate) fn skip(&self) -> Option<Skip> {
         self.directives.and_then(|directives| directives.skip)
@@ -269,14 +262,6 @@ mod tests {
         for path in ["", "/x", "/hls/../x", "//", "/hls/foo/source/1.ts", "/hls/foo%2e.m3u8", "/control/x"] {
             assert_eq!(read(path), Err(Refusal::NoSuchAddress), "{path}");
         }
-    }
-
-    #[test]
-    fn the_playlist_as_it_is_now_keeps_its_kind() {
-        let key = read("/hls/foo/source/index.m3u8?_HLS_msn=7&_HLS_part=2&_HLS_skip=YES").unwrap();
-        assert_eq!(key.without_waiting().to_string(), "/hls/foo/source/index.m3u8?_HLS_skip=YES");
-        let key = read("/hls/foo/source/index.m3u8?_HLS_msn=7").unwrap();
-        assert_eq!(key.without_waiting(), read("/hls/foo/source/index.m3u8").unwrap());
     }
 
     fn junk() -> impl Strategy<Value = String> {

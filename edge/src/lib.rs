@@ -1,26 +1,32 @@
 //! What viewers pull from: a caching tier in front of origins.
 //!
 //! Start reading with `serve`, which is a request's life. Below it: `key` (what is asked for), `policy` (the table),
-//! `hub` over `playlist` and `document` (small texts that change), `cache` over `flight` and `fetch` (media files, one
-//! fetch each), `upstream` over `origins` (whom to ask). `key`, `policy`, `playlist` and `origins` are pure; `flight`
-//! and `cache` are driven by whoever calls them.
+//! `hub` (live playlists: viewers park, followers ask) over `follow` (the state machine: who leads, what is shown) and
+//! `playlist` (their text), `document` (other small texts), `depot` over `cache`, `flight` and `fetch` (media files, one
+//! fetch each), `upstream` over `origins` (whom to ask). `key`, `policy`, `playlist`, `follow`, `hedge`, `trail` and
+//! `origins` are pure; `flight` and `cache` are driven by whoever calls them.
 //!
 //! Knows nothing of how streams are made: what it needs of a playlist it reads from its text.
 #![forbid(unsafe_code)]
 
 mod answer;
 mod cache;
+mod depot;
 mod document;
 mod failure;
 mod fetch;
 mod flight;
+mod follow;
+mod hedge;
 mod hub;
 mod key;
 mod ledger;
+mod meters;
 mod origins;
 mod playlist;
 mod policy;
 mod serve;
+mod trail;
 mod upstream;
 
 pub use upstream::BadOrigin;
@@ -28,15 +34,20 @@ pub use upstream::BadOrigin;
 use cache::Cache;
 use document::Documents;
 use fetch::Fetcher;
-use hub::Hub;
+use hedge::Hedge;
+use hub::{Hub, Shared};
 use ledger::Ledger;
+use media::name::StreamName;
+use depot::Depot;
+use meters::Meters;
 use metrics::gauge;
 use policy::Policy;
 use serve::{Front, FrontParts};
 use service::config::Config;
 use service::http::Limits;
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -86,7 +97,9 @@ impl Edge {
     /// Listens on `edge.http`; pulls from `origins`, in order of preference. From `shutdown` on it finishes what is in
     /// flight and lets waiting viewers go.
     pub async fn bind(config: &Config, origins: Vec<String>, shutdown: CancellationToken) -> Result<Self, Error> {
-        let upstream = Arc::new(Upstream::new(&origins)?);
+        // Nobody has to guess it, it only has to be another's than any other's.
+        let own = trail::own_name(RandomState::new().hash_one(std::process::id()));
+        let upstream = Arc::new(Upstream::new(&origins, own.clone())?);
         let wanted = config.edge.http;
         let bind = |source| Error::Bind { address: wanted, source };
         let listener = TcpListener::bind(wanted).await.map_err(bind)?;
@@ -99,20 +112,34 @@ impl Edge {
         // A tenth above the budget: half of it for what slow viewers still read of what was thrown out, half for texts,
         // so that media can't starve playlists.
         let budget = config.edge.cache_bytes;
-        let media = Ledger::new(budget.saturating_add(budget / 20));
+        let media_ledger = Ledger::new(budget.saturating_add(budget / 20));
         let texts = Ledger::new(budget / 20);
-        let cache = Arc::new(Cache::new(budget, Arc::clone(&media)));
+        let cache = Arc::new(Cache::new(budget, Arc::clone(&media_ledger)));
         let fetcher = Fetcher {
             upstream: Arc::clone(&upstream),
             cache: Arc::clone(&cache),
+            hedge: Arc::new(Mutex::new(Hedge::default())),
+            hedge_after: policy.part() / 2,
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
-        let documents =
-            Documents::new(Arc::clone(&upstream), Arc::clone(&texts), tasks.clone(), stop.clone(), shutdown.clone());
-        let hub = Hub::new(documents.clone(), Arc::clone(&policy));
-        let front = Front { parts: Arc::new(FrontParts { policy, cache, fetcher, documents, hub }) };
-        Ok(Self { listener, address, state: State { front, ledgers: [media, texts], upstream }, tasks, stop, shutdown })
+        let depot = Arc::new(Depot { cache: Arc::clone(&cache), fetcher, policy: Arc::clone(&policy) });
+        let documents = Documents::new(Arc::clone(&upstream), Arc::clone(&texts), tasks.clone(), stop.clone());
+        let hub = Hub::new(Shared {
+            upstream: Arc::clone(&upstream),
+            depot: Arc::clone(&depot),
+            policy: Arc::clone(&policy),
+            ledger: Arc::clone(&texts),
+            idle: Duration::from_secs(config.edge.idle_s),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            leaving: shutdown.clone(),
+        });
+        let hosts = config.edge.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        let meters = Meters::default();
+        let front = Front { parts: Arc::new(FrontParts { own, hosts, policy, depot, documents, hub, meters }) };
+        let ledgers = [media_ledger, texts];
+        Ok(Self { listener, address, state: State { front, ledgers, upstream }, tasks, stop, shutdown })
     }
 
     /// Where it listens.
@@ -124,6 +151,11 @@ impl Edge {
     pub fn stat(&self) -> impl Fn() -> serde_json::Value + Clone + Send + Sync + 'static {
         let state = self.state.clone();
         move || state.stat()
+    }
+
+    /// Gives what steers it while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle(self.state.clone())
     }
 
     /// Serves until the shutdown, then finishes what is in flight.
@@ -138,6 +170,40 @@ impl Edge {
     }
 }
 
+/// Steers an edge that runs. Cloning gives another handle to the same.
+#[derive(Debug, Clone)]
+pub struct Handle(State);
+
+/// Why an origin was not pinned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PinError {
+    /// No such origin.
+    #[error("{0:?} is none of this edge's origins, which are {1}")]
+    Origin(String, String),
+    /// Nobody watches it here.
+    #[error("nobody watches {0} here: a stream is followed, and can be pinned, while it has viewers")]
+    Stream(StreamName),
+}
+
+impl Handle {
+    /// Makes an origin (`http://HOST:PORT`) lead a stream whatever happens; `None`: the edge chooses again.
+    pub fn pin(&self, name: &StreamName, origin: Option<&str>) -> Result<(), PinError> {
+        let index = match origin {
+            None => None,
+            Some(given) => Some(self.index(given)?),
+        };
+        let known = self.0.front.parts.hub.pin(name, index);
+        known.then_some(()).ok_or_else(|| PinError::Stream(name.clone()))
+    }
+
+    fn index(&self, given: &str) -> Result<usize, PinError> {
+        let bare = given.strip_prefix("http://").unwrap_or(given).trim_end_matches('/');
+        let all: Vec<String> = self.0.upstream.stat().into_iter().map(|(name, _)| name).collect();
+        let found = all.iter().position(|name| name == bare);
+        found.ok_or_else(|| PinError::Origin(given.chars().take(200).collect(), all.join(", ")))
+    }
+}
+
 /// Throws out what is past its time, and says how much is left.
 async fn keep_house(state: State, stop: CancellationToken) {
     let mut tick = tokio::time::interval(SWEEP);
@@ -148,15 +214,16 @@ async fn keep_house(state: State, stop: CancellationToken) {
             _ = tick.tick() => {}
         }
         let (parts, now) = (&state.front.parts, Instant::now());
-        parts.cache.sweep(now);
+        parts.depot.cache.sweep(now);
         parts.documents.sweep(now);
         parts.hub.sweep(now);
-        let stat = parts.cache.stat();
+        let stat = parts.depot.cache.stat();
         gauge!("live360_edge_memory_bytes").set(state.memory().0 as f64);
         gauge!("live360_edge_cache_bytes").set(stat.bytes as f64);
         gauge!("live360_edge_cache_entries").set(stat.entries as f64);
         gauge!("live360_edge_flights_running").set(stat.running as f64);
         gauge!("live360_edge_documents").set(parts.documents.count() as f64);
+        gauge!("live360_edge_parked_viewers").set(parts.hub.parked() as f64);
     }
 }
 
@@ -170,17 +237,14 @@ impl State {
     fn stat(&self) -> serde_json::Value {
         let parts = &self.front.parts;
         let origin = |(address, down)| serde_json::json!({ "address": address, "asked_last": down });
-        let rendition = |(name, rendition, msn, parts, age): (String, String, u64, u32, Duration)| {
-            let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            serde_json::json!({ "name": name, "rendition": rendition, "msn": msn, "parts": parts, "age_ms": age_ms })
-        };
         let (used, limit) = self.memory();
         serde_json::json!({
             "origins": self.upstream.stat().into_iter().map(origin).collect::<Vec<_>>(),
             "memory": { "bytes": used, "limit_bytes": limit },
-            "cache": parts.cache.stat(),
+            "cache": parts.depot.cache.stat(),
             "documents": parts.documents.count(),
-            "renditions": parts.hub.stat(Instant::now()).into_iter().map(rendition).collect::<Vec<_>>(),
+            "parked": parts.hub.parked(),
+            "streams": parts.hub.stat(Instant::now()),
         })
     }
 }

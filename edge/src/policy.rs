@@ -158,9 +158,19 @@ impl Policy {
         half.min(PLAYLIST_FRESH_MAX)
     }
 
-    /// How long a playlist that has what a blocking reload waits for is given to others who ask for that or less.
-    pub(crate) fn fresh_reload(&self) -> Duration {
-        PLAYLIST_FRESH_MAX
+    /// Target duration by config, for streams that nothing is known of.
+    pub(crate) fn segment(&self) -> Duration {
+        self.segment
+    }
+
+    /// Part target by config.
+    pub(crate) fn part(&self) -> Duration {
+        self.part
+    }
+
+    /// How long a viewer may wait for a playlist: three target durations (§6.2.5.2), then 503.
+    pub(crate) fn parked(&self, target: Duration) -> Duration {
+        target.saturating_mul(3)
     }
 
     /// How long a request that an origin holds may take to its first header: three target durations, after which the

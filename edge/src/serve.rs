@@ -1,22 +1,22 @@
 //! A request's life: key, class, what is at hand or has to be fetched, answer.
 //!
-//! Waits, but decides nothing itself: the key says what is asked for, the policy how it is treated, the hub and the
-//! cache what there is, and `answer` what it looks like.
+//! Waits, but decides nothing itself: the key says what is asked for, the policy how it is treated, the hub and
+//! `depot` what there is, and `answer` what it looks like.
 
 use crate::answer::{self, Notes};
-use crate::cache::{Cache, Found};
 use crate::document::{Documents, How};
 use crate::failure::Failure;
-use crate::fetch::Fetcher;
-use crate::hub::{Hub, Reply};
+use crate::hub::{Hub, Listed, Reply};
 use crate::key::{Key, Refusal};
-use crate::policy::{Class, Policy, QUICK_WAIT, Rules};
-use crate::upstream::Wait;
+use crate::depot::Depot;
+use crate::meters::Meters;
+use crate::policy::{Class, Policy, Rules};
+use crate::trail::Trail;
 use http::request::Parts;
-use http::{Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 use media::route::Route;
 use metrics::counter;
-use service::http::{Body, Content, Handler, error};
+use service::http::{Body, Content, Handler, accepts_gzip, error};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,70 +31,93 @@ pub(crate) struct Front {
 /// What a [`Front`] is made of.
 #[derive(Debug)]
 pub(crate) struct FrontParts {
+    /// This edge's own name.
+    pub(crate) own: String,
+    /// Names that it answers to, in lower case; none: to every name.
+    pub(crate) hosts: Vec<String>,
     /// The table.
     pub(crate) policy: Arc<Policy>,
     /// Media files.
-    pub(crate) cache: Arc<Cache>,
-    /// Fetches media files.
-    pub(crate) fetcher: Fetcher,
-    /// Playlists and lists.
+    pub(crate) depot: Arc<Depot>,
+    /// Lists and other playlists than live ones.
     pub(crate) documents: Documents,
-    /// Media playlists.
+    /// Live media playlists.
     pub(crate) hub: Hub,
+    /// Requests by class and outcome.
+    pub(crate) meters: Meters,
 }
 
 impl Handler for Front {
     async fn handle(&self, request: Parts, _peer: SocketAddr) -> Response<Body> {
+        let parts = &self.parts;
+        if !parts.answers_to(&request) {
+            return refused(StatusCode::MISDIRECTED_REQUEST, "this server does not answer to that name");
+        }
         let key = match Key::read(request.uri.path(), request.uri.query()) {
             Ok(key) => key,
-            Err(refusal) => return refused(&refusal),
+            Err(refusal @ Refusal::NoSuchAddress) => return refused(StatusCode::NOT_FOUND, refusal.to_string()),
+            Err(refusal) => return refused(StatusCode::BAD_REQUEST, refusal.to_string()),
+        };
+        let trail = match Trail::read(&request.headers, &parts.own) {
+            Ok(trail) => trail,
+            Err(ring) => return refused(StatusCode::LOOP_DETECTED, ring.to_string()),
         };
         let class = Class::of(&key.route);
         let result = match class {
-            Class::Page => return count(class, "page", page(&request, &key.route)),
-            Class::Playlist | Class::IFrames => self.parts.playlist(&request, &key).await,
-            class if class.is_document() => self.parts.document(&request, &key, class).await,
-            class => self.parts.media(&request, &key, class).await,
+            Class::Page => {
+                parts.meters.count(class, "page");
+                return page(&request, &key.route);
+            }
+            Class::Playlist | Class::IFrames => {
+                let wants = Wants::of(request);
+                parts.playlist(wants, &key, &trail).await
+            }
+            class if class.is_document() => parts.document(&request, &key, class, &trail).await,
+            class => parts.media(&request, &key, class, &trail).await,
         };
-        match result {
-            Ok((response, how)) => count(class, how.label(), response),
-            Err(failure) => count(class, failure.label(), answer::failed(&failure)),
-        }
+        let (response, label) = match result {
+            Ok((response, how)) => (response, how.label()),
+            Err(failure) => (answer::failed(&failure), failure.label()),
+        };
+        parts.meters.count(class, label);
+        response
     }
 }
 
 type Answered = Result<(Response<Body>, How), Failure>;
 
 impl FrontParts {
-    async fn document(&self, request: &Parts, key: &Key, class: Class) -> Answered {
+    async fn document(&self, request: &Parts, key: &Key, class: Class, trail: &Trail) -> Answered {
         let rules = self.policy.rules(class);
-        let (document, how) = self.documents.get(key, &rules, Wait { head: QUICK_WAIT, held: false }).await?;
+        let prefer = self.hub.prefer(&key.route);
+        let (document, how) = self.documents.get(key, &rules, &prefer, trail).await?;
         let notes = Notes { how, told: rules.told, fresh: rules.fresh };
         Ok((answer::document(request, &document, &notes, Instant::now()), how))
     }
 
-    async fn playlist(&self, request: &Parts, key: &Key) -> Answered {
-        match self.hub.get(key).await? {
+    async fn playlist(&self, wants: Wants, key: &Key, trail: &Trail) -> Answered {
+        match self.hub.get(key, trail).await? {
             Reply::Refused(words) => Ok((error(StatusCode::BAD_REQUEST, words), How::Hit)),
+            Reply::Missing => Ok((error(StatusCode::NOT_FOUND, "no origin has this playlist"), How::Hit)),
             Reply::Playlist(document, how, satisfied) => {
                 let Rules { fresh, told, .. } = self.policy.rules(Class::Playlist);
-                let told =
-                    if satisfied && !matches!(how, How::Stale | How::Late) { self.policy.told_reload() } else { told };
-                Ok((answer::document(request, &document, &Notes { how, told, fresh }, Instant::now()), how))
+                let told = if satisfied && how != How::Stale { self.policy.told_reload() } else { told };
+                let notes = Notes { how, told, fresh };
+                Ok((answer::document(&wants.request(), &document, &notes, Instant::now()), how))
             }
         }
     }
 
-    async fn media(&self, request: &Parts, key: &Key, class: Class) -> Answered {
+    async fn media(&self, request: &Parts, key: &Key, class: Class, trail: &Trail) -> Answered {
         let rules = self.policy.rules(class);
-        let (flight, how) = match self.cache.find(key, Instant::now())? {
-            Found::Hit(flight) => (flight, How::Hit),
-            Found::Joined(flight) => (flight, How::Collapsed),
-            Found::Started(flight, fetching) => {
-                let wait =
-                    if rules.held { self.hub.wait_for(&key.route) } else { Wait { head: QUICK_WAIT, held: false } };
-                self.fetcher.start(key.clone(), fetching, wait, rules.clone());
-                (flight, How::Miss)
+        let (flight, how) = match self.hub.place(&key.route) {
+            Listed::Now(source) => self.depot.get(&key.route, source, trail)?,
+            Listed::Next(source, board) => self.depot.wait(&key.route, source, Some(board), trail)?,
+            Listed::Unknown(source) if rules.held => self.depot.wait(&key.route, source, None, trail)?,
+            Listed::Unknown(source) => self.depot.get(&key.route, source, trail)?,
+            Listed::Gone => {
+                let words = "there is no such file: the playlist neither lists it nor hints at it";
+                return Ok((error(StatusCode::NOT_FOUND, words), How::Hit));
             }
         };
         let notes = Notes { how, told: rules.told, fresh: rules.fresh };
@@ -115,6 +138,48 @@ impl FrontParts {
         };
         Ok((response, how))
     }
+
+    /// Whether a request names a host that this edge answers to.
+    fn answers_to(&self, request: &Parts) -> bool {
+        if self.hosts.is_empty() {
+            return true;
+        }
+        // HTTP/2 has it in the request's line.
+        let given = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let given = request.uri.authority().map(|authority| authority.as_str()).or(given).unwrap_or_default();
+        let name = given.rsplit_once(':').map_or(given, |(name, port)| {
+            if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { given }
+        });
+        self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
+    }
+}
+
+/// What counts of a playlist request while it waits: everything else would cost memory for each viewer.
+struct Wants {
+    method: Method,
+    gzip: bool,
+    if_none_match: Option<HeaderValue>,
+}
+
+impl Wants {
+    fn of(request: Parts) -> Self {
+        let gzip = accepts_gzip(&request.headers);
+        let if_none_match = request.headers.get(header::IF_NONE_MATCH).cloned();
+        Self { method: request.method, gzip, if_none_match }
+    }
+
+    /// The request again, as far as it counts.
+    fn request(self) -> Parts {
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        parts.method = self.method;
+        if self.gzip {
+            parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        if let Some(tags) = self.if_none_match {
+            parts.headers.insert(header::IF_NONE_MATCH, tags);
+        }
+        parts
+    }
 }
 
 /// The page and its files are in this program.
@@ -131,16 +196,7 @@ fn page(request: &Parts, route: &Route) -> Response<Body> {
     Content::new(file.content_type, told, vec![file.bytes.clone()]).etag(file.etag).answer(request)
 }
 
-fn refused(refusal: &Refusal) -> Response<Body> {
-    let status = match refusal {
-        Refusal::NoSuchAddress => StatusCode::NOT_FOUND,
-        _ => StatusCode::BAD_REQUEST,
-    };
+fn refused(status: StatusCode, words: impl Into<String>) -> Response<Body> {
     counter!("live360_edge_refused_total", "status" => status.as_str().to_owned()).increment(1);
-    error(status, refusal.to_string())
-}
-
-fn count(class: Class, how: &'static str, response: Response<Body>) -> Response<Body> {
-    counter!("live360_edge_requests_total", "class" => class.label(), "cache" => how).increment(1);
-    response
+    error(status, words)
 }

@@ -7,6 +7,8 @@ use crate::failure::Failure;
 use crate::flight::Head;
 use crate::key::Key;
 use crate::origins::Choice;
+use crate::policy::QUICK_WAIT;
+use crate::trail::{CDN_LOOP, Trail};
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
@@ -31,7 +33,7 @@ const STALL: Duration = Duration::from_secs(5);
 const QUICK_REQUESTS_MAX: usize = 128;
 
 /// Requests at a time to one origin that it may hold.
-const HELD_REQUESTS_MAX: usize = 512;
+const HELD_REQUESTS_MAX: usize = 4096;
 
 /// Idle connections kept to one origin.
 const IDLE_CONNECTIONS_MAX: usize = 32;
@@ -62,9 +64,19 @@ pub(crate) struct Wait {
     pub(crate) held: bool,
 }
 
+/// A request on its way out.
+#[derive(Debug)]
+struct Asking<'a> {
+    method: Method,
+    target: PathAndQuery,
+    trail: &'a Trail,
+}
+
 /// The origins.
 #[derive(Debug)]
 pub(crate) struct Upstream {
+    /// This edge's own name.
+    own: String,
     origins: Vec<Origin>,
     choice: Arc<Mutex<Choice>>,
     client: Client<HttpConnector, Empty<Bytes>>,
@@ -73,6 +85,8 @@ pub(crate) struct Upstream {
 
 #[derive(Debug)]
 struct Origin {
+    /// For logs and metrics.
+    name: String,
     authority: Authority,
     quick: Arc<Semaphore>,
     held: Arc<Semaphore>,
@@ -91,6 +105,8 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct Feed {
     body: Incoming,
+    /// What was read and not yet given.
+    ahead: Option<Bytes>,
     stall: Duration,
     origin: usize,
     choice: Arc<Mutex<Choice>>,
@@ -99,7 +115,7 @@ pub(crate) struct Feed {
 
 impl Upstream {
     /// Reads the origins' addresses, in order of preference.
-    pub(crate) fn new(origins: &[String]) -> Result<Self, BadOrigin> {
+    pub(crate) fn new(origins: &[String], own: String) -> Result<Self, BadOrigin> {
         let origins = origins.iter().map(|text| Origin::parse(text)).collect::<Result<Vec<_>, _>>()?;
         if origins.is_empty() {
             return Err(BadOrigin::None);
@@ -115,61 +131,100 @@ impl Upstream {
             .http1_max_buf_size(BUFFER_BYTES)
             .build(connector);
         let choice = Arc::new(Mutex::new(Choice::new(origins.len())));
-        Ok(Self { origins, choice, client, stall: STALL })
+        Ok(Self { own, origins, choice, client, stall: STALL })
     }
 
-    /// Asks one origin after the other until one answers with something else than an error of its own.
-    pub(crate) async fn get(&self, key: &Key, wait: Wait) -> Result<Answer, Failure> {
-        let target: PathAndQuery =
-            key.to_string().parse().map_err(|_| Failure::Nonsense("the request upstream can't be written"))?;
+    /// Asks one origin after the other until one answers with something else than an error of its own; first those of
+    /// `prefer`.
+    pub(crate) async fn get(
+        &self,
+        key: &Key,
+        wait: Wait,
+        prefer: &[usize],
+        trail: &Trail,
+    ) -> Result<Answer, Failure> {
         let mut failure = Failure::Unreachable("there is none".to_owned());
-        let order = lock(&self.choice).order(Instant::now());
+        let mut order = lock(&self.choice).order(Instant::now());
+        order.sort_by_key(|index| prefer.iter().position(|preferred| preferred == index).unwrap_or(prefer.len()));
         for index in order {
-            let Some(origin) = self.origins.get(index) else { continue };
             let asked = Instant::now();
-            let result = self.ask(index, origin, &target, wait).await;
-            let outcome = result.as_ref().err().map_or("answered", Failure::label);
-            let name = origin.authority.to_string();
-            counter!("live360_edge_upstream_requests_total", "origin" => name, "outcome" => outcome).increment(1);
-            failure = match result {
+            failure = match self.ask(index, key, wait, trail).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) if gave_up(&failure, wait, asked.elapsed()) => return Err(failure),
                 Err(failure) => failure,
             };
-            tracing::debug!(origin = %origin.authority, %target, %failure, "an origin failed");
         }
         Err(failure)
+    }
+
+    /// Asks one origin.
+    pub(crate) async fn ask(&self, index: usize, key: &Key, wait: Wait, trail: &Trail) -> Result<Answer, Failure> {
+        let origin = self.origins.get(index).ok_or_else(|| Failure::Unreachable("there is no such origin".to_owned()))?;
+        let request = Asking { method: Method::GET, target: target(key)?, trail };
+        let result = self.answer(index, origin, request, wait).await;
+        let outcome = result.as_ref().err().map_or("answered", Failure::label);
+        let name = origin.name.clone();
+        counter!("live360_edge_upstream_requests_total", "origin" => name, "outcome" => outcome).increment(1);
+        if let Err(failure) = &result {
+            tracing::debug!(origin = %origin.name, %key, %failure, "an origin failed");
+        }
+        result
+    }
+
+    /// The strong ETag of a file that an origin has.
+    pub(crate) async fn etag(&self, index: usize, key: &Key) -> Option<HeaderValue> {
+        let origin = self.origins.get(index)?;
+        let wait = Wait { head: QUICK_WAIT, held: false };
+        let request = Asking { method: Method::HEAD, target: target(key).ok()?, trail: &Trail::default() };
+        let answer = self.answer(index, origin, request, wait).await.ok()?;
+        answer.head.etag.filter(|_| answer.head.status == StatusCode::OK)
+    }
+
+    /// How many origins there are.
+    pub(crate) fn count(&self) -> usize {
+        self.origins.len()
+    }
+
+    /// An origin's address.
+    pub(crate) fn name(&self, index: usize) -> Option<&str> {
+        self.origins.get(index).map(|origin| &*origin.name)
     }
 
     /// Each origin's address, and whether it is asked last at the moment.
     pub(crate) fn stat(&self) -> Vec<(String, bool)> {
         let (choice, now) = (lock(&self.choice), Instant::now());
-        let one = |(index, origin): (usize, &Origin)| (origin.authority.to_string(), choice.is_down(index, now));
+        let one = |(index, origin): (usize, &Origin)| (origin.name.clone(), choice.is_down(index, now));
         self.origins.iter().enumerate().map(one).collect()
     }
 
-    async fn ask(&self, index: usize, origin: &Origin, target: &PathAndQuery, wait: Wait) -> Result<Answer, Failure> {
+    async fn answer(
+        &self,
+        index: usize,
+        origin: &Origin,
+        asking: Asking<'_>,
+        wait: Wait,
+    ) -> Result<Answer, Failure> {
         let deadline = tokio::time::Instant::now() + wait.head;
         let slots = if wait.held { &origin.held } else { &origin.quick };
         let acquired = tokio::time::timeout_at(deadline, Arc::clone(slots).acquire_owned()).await;
         let Ok(Ok(permit)) = acquired else { return Err(Failure::Busy) };
-        let mut response = self.send(origin, target, deadline, wait).await;
+        let mut response = self.send(origin, &asking, deadline, wait).await;
         if matches!(response, Err(Failure::Broken)) {
             // Most likely a kept connection that the origin closed at this very moment: GET may be sent again.
-            response = self.send(origin, target, deadline, wait).await;
+            response = self.send(origin, &asking, deadline, wait).await;
         }
         match response {
             Ok(response) => {
                 lock(&self.choice).answered(index);
-                gauge!("live360_edge_origin_up", "origin" => origin.authority.to_string()).set(1.0);
+                gauge!("live360_edge_origin_up", "origin" => origin.name.clone()).set(1.0);
                 let (head, body) = read(response)?;
                 let (stall, choice) = (self.stall, Arc::clone(&self.choice));
-                let feed = Feed { body, stall, origin: index, choice, _permit: permit };
+                let feed = Feed { body, ahead: None, stall, origin: index, choice, _permit: permit };
                 Ok(Answer { head, feed })
             }
             Err(failure) => {
                 lock(&self.choice).failed(index, Instant::now());
-                gauge!("live360_edge_origin_up", "origin" => origin.authority.to_string()).set(0.0);
+                gauge!("live360_edge_origin_up", "origin" => origin.name.clone()).set(0.0);
                 Err(failure)
             }
         }
@@ -178,11 +233,13 @@ impl Upstream {
     async fn send(
         &self,
         origin: &Origin,
-        target: &PathAndQuery,
+        asking: &Asking<'_>,
         deadline: tokio::time::Instant,
         wait: Wait,
     ) -> Result<Response<Incoming>, Failure> {
-        let request = origin.request(target).ok_or(Failure::Nonsense("the request upstream can't be written"))?;
+        let request = origin
+            .request(asking, self.own.as_str())
+            .ok_or(Failure::Nonsense("the request upstream can't be written"))?;
         let silent = || Failure::Silent(millis(wait.head));
         let response = tokio::time::timeout_at(deadline, self.client.request(request)).await.map_err(|_| silent())?;
         response.map_err(|error| if error.is_connect() { unreachable(&error) } else { Failure::Broken })
@@ -190,8 +247,16 @@ impl Upstream {
 }
 
 impl Feed {
+    /// Takes a body for stalled after this time instead of the usual.
+    pub(crate) fn impatient(&mut self, stall: Duration) {
+        self.stall = self.stall.min(stall);
+    }
+
     /// The next bytes; `None` at a clean end.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
+        if let Some(bytes) = self.ahead.take() {
+            return Some(Ok(bytes));
+        }
         loop {
             let frame = match timeout(self.stall, self.body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
@@ -204,6 +269,20 @@ impl Feed {
                 return Some(Ok(data));
             }
         }
+    }
+
+    /// Leaves out the first `count` bytes.
+    pub(crate) async fn skip(&mut self, count: u64) -> Result<(), Failure> {
+        let mut left = usize::try_from(count).unwrap_or(usize::MAX);
+        while left > 0 {
+            let Some(bytes) = self.next().await else { return Err(Failure::Broken) };
+            let mut bytes = bytes?;
+            let skipped = left.min(bytes.len());
+            left = left.saturating_sub(skipped);
+            bytes::Buf::advance(&mut bytes, skipped);
+            self.ahead = Some(bytes).filter(|bytes| !bytes.is_empty());
+        }
+        Ok(())
     }
 
     /// The whole body, of at most `limit` bytes.
@@ -235,22 +314,24 @@ impl Origin {
             return Err(bad());
         }
         Ok(Self {
+            name: authority.to_string(),
             authority: authority.clone(),
             quick: Arc::new(Semaphore::new(QUICK_REQUESTS_MAX)),
             held: Arc::new(Semaphore::new(HELD_REQUESTS_MAX)),
         })
     }
 
-    fn request(&self, target: &PathAndQuery) -> Option<Request<Empty<Bytes>>> {
+    fn request(&self, asking: &Asking<'_>, own: &str) -> Option<Request<Empty<Bytes>>> {
         let authority = self.authority.clone();
         let uri =
-            Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(target.clone()).build().ok()?;
+            Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(asking.target.clone()).build().ok()?;
         Request::builder()
-            .method(Method::GET)
+            .method(asking.method.clone())
             .uri(uri)
             .header(header::USER_AGENT, concat!("live360-edge/", env!("CARGO_PKG_VERSION")))
             // Compressed once per version here, not once per request there.
             .header(header::ACCEPT_ENCODING, "identity")
+            .header(CDN_LOOP, asking.trail.header(own)?)
             .body(Empty::new())
             .ok()
     }
@@ -286,6 +367,10 @@ fn read(response: Response<Incoming>) -> Result<(Head, Incoming), Failure> {
     Ok((head, body))
 }
 
+fn target(key: &Key) -> Result<PathAndQuery, Failure> {
+    key.to_string().parse().map_err(|_| Failure::Nonsense("the request upstream can't be written"))
+}
+
 fn value(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
     headers.get(name).filter(|value| value.len() <= VALUE_BYTES_MAX && value.to_str().is_ok()).cloned()
 }
@@ -298,7 +383,7 @@ fn strong(etag: &HeaderValue) -> bool {
 
 /// Whether an origin held a request as long as it does and nothing came: another would only hold it again. One that says
 /// so at once can't serve the stream, and the next is asked.
-fn gave_up(failure: &Failure, wait: Wait, waited: Duration) -> bool {
+pub(crate) fn gave_up(failure: &Failure, wait: Wait, waited: Duration) -> bool {
     wait.held && *failure == Failure::Origin(StatusCode::SERVICE_UNAVAILABLE) && waited >= wait.head / 2
 }
 

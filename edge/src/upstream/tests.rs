@@ -7,6 +7,10 @@ use tokio::net::{TcpListener, TcpStream};
 const MINUTE: Wait = Wait { head: Duration::from_secs(60), held: false };
 const MOMENT: Wait = Wait { head: Duration::from_millis(20), held: false };
 
+fn upstream_of(origins: &[String]) -> Result<Upstream, BadOrigin> {
+    Upstream::new(origins, "live360-me".to_owned())
+}
+
 fn key() -> Key {
     Key::read("/hls/foo/source/7.m4s", None).unwrap()
 }
@@ -49,9 +53,9 @@ async fn nobody() -> String {
 }
 
 async fn ask(origins: &[String], wait: Wait) -> Result<Bytes, Failure> {
-    let mut upstream = Upstream::new(origins).unwrap();
+    let mut upstream = upstream_of(origins).unwrap();
     upstream.stall = Duration::from_millis(20);
-    upstream.get(&key(), wait).await?.feed.collect(1000).await
+    upstream.get(&key(), wait, &[], &Trail::default()).await?.feed.collect(1000).await
 }
 
 #[test]
@@ -62,7 +66,7 @@ fn origins_are_plain_http_addresses() {
     for bad in ["", "127.0.0.1:8080", "https://a", "http://a/b", "http://a?x", "http://u:p@a", "ftp://a", "http://"] {
         assert!(Origin::parse(bad).is_err(), "{bad}");
     }
-    assert_eq!(Upstream::new(&[]).unwrap_err(), BadOrigin::None);
+    assert_eq!(upstream_of(&[]).unwrap_err(), BadOrigin::None);
 }
 
 #[test]
@@ -136,8 +140,8 @@ async fn an_origin_that_refuses_to_hold_is_passed_over() {
 #[tokio::test]
 async fn who_could_not_be_reached_is_asked_last() {
     let good = origin("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab", false).await;
-    let upstream = Upstream::new(&[nobody().await, good]).unwrap();
-    upstream.get(&key(), MINUTE).await.unwrap();
+    let upstream = upstream_of(&[nobody().await, good]).unwrap();
+    upstream.get(&key(), MINUTE, &[], &Trail::default()).await.unwrap();
     let down: Vec<bool> = upstream.stat().into_iter().map(|(_, down)| down).collect();
     assert_eq!(down, [true, false]);
 }
@@ -145,7 +149,7 @@ async fn who_could_not_be_reached_is_asked_last() {
 #[tokio::test]
 async fn a_kept_connection_that_the_origin_just_closed_costs_nobody_an_answer() {
     let (listener, address) = listen().await;
-    let upstream = Upstream::new(&[address]).unwrap();
+    let upstream = upstream_of(&[address]).unwrap();
     let script = async {
         // Answers once, takes the next request and hangs up on it, then answers on a new connection.
         for requests in [2, 1] {
@@ -159,7 +163,7 @@ async fn a_kept_connection_that_the_origin_just_closed_costs_nobody_an_answer() 
     };
     let viewer = async {
         for _ in 0..2 {
-            let answer = upstream.get(&key(), MINUTE).await.unwrap();
+            let answer = upstream.get(&key(), MINUTE, &[], &Trail::default()).await.unwrap();
             assert_eq!(answer.feed.collect(1000).await.unwrap(), "ab");
         }
     };
@@ -169,17 +173,17 @@ async fn a_kept_connection_that_the_origin_just_closed_costs_nobody_an_answer() 
 #[tokio::test]
 async fn a_full_queue_is_said_so() {
     let (listener, address) = listen().await;
-    let upstream = Upstream::new(&[address]).unwrap();
+    let upstream = upstream_of(&[address]).unwrap();
     let slots = Arc::clone(&upstream.origins[0].quick);
     let _all = slots.acquire_many(QUICK_REQUESTS_MAX as u32).await.unwrap();
-    assert_eq!(upstream.get(&key(), MOMENT).await.unwrap_err(), Failure::Busy);
+    assert_eq!(upstream.get(&key(), MOMENT, &[], &Trail::default()).await.unwrap_err(), Failure::Busy);
     drop(listener);
 }
 
 #[tokio::test]
 async fn what_goes_upstream_is_ours_alone() {
     let (listener, address) = listen().await;
-    let upstream = Upstream::new(std::slice::from_ref(&address)).unwrap();
+    let upstream = upstream_of(std::slice::from_ref(&address)).unwrap();
     let script = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         let head = request(&mut stream).await;
@@ -187,12 +191,13 @@ async fn what_goes_upstream_is_ours_alone() {
         head
     };
     let key = key();
-    let (head, answer) = tokio::join!(script, upstream.get(&key, MINUTE));
+    let trail = Trail::default();
+    let (head, answer) = tokio::join!(script, upstream.get(&key, MINUTE, &[], &trail));
     answer.unwrap();
     let mut lines: Vec<&str> = head.trim_end().split("\r\n").collect();
     assert_eq!(lines.remove(0), "GET /hls/foo/source/7.m4s HTTP/1.1");
     lines.sort_unstable();
     let host = format!("host: {}", address.trim_start_matches("http://"));
     let agent = concat!("user-agent: live360-edge/", env!("CARGO_PKG_VERSION"));
-    assert_eq!(lines, ["accept-encoding: identity", host.as_str(), agent]);
+    assert_eq!(lines, ["accept-encoding: identity", "cdn-loop: live360-me", host.as_str(), agent]);
 }

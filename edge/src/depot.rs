@@ -1,0 +1,98 @@
+//! Media files: found in memory, or sent for once.
+//!
+//! The one door to [`crate::cache`] and [`crate::fetch`], for viewers' requests and for what is fetched before anybody
+//! asks.
+
+use crate::cache::{Cache, Found};
+use crate::document::How;
+use crate::failure::Failure;
+use crate::fetch::{Fetcher, Job};
+use crate::flight::Flight;
+use crate::follow::Source;
+use crate::hub::Board;
+use crate::key::Key;
+use crate::policy::{Class, Policy, QUICK_WAIT, Rules};
+use crate::trail::Trail;
+use crate::upstream::Wait;
+use media::route::{File, Route};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Media files.
+#[derive(Debug)]
+pub(crate) struct Depot {
+    /// What is here.
+    pub(crate) cache: Arc<Cache>,
+    /// Who fetches the rest.
+    pub(crate) fetcher: Fetcher,
+    /// The table.
+    pub(crate) policy: Arc<Policy>,
+}
+
+impl Depot {
+    /// The flight of a file that is there: `source` has it now.
+    pub(crate) fn get(&self, route: &Route, source: Source, trail: &Trail) -> Result<(Arc<Flight>, How), Failure> {
+        let wait = Wait { head: QUICK_WAIT, held: false };
+        self.find(route, source, wait, None, trail)
+    }
+
+    /// The flight of a file that may come: the origins are asked to hold the question. With a board, another origin is
+    /// asked once it lists the file.
+    pub(crate) fn wait(
+        &self,
+        route: &Route,
+        source: Source,
+        board: Option<Board>,
+        trail: &Trail,
+    ) -> Result<(Arc<Flight>, How), Failure> {
+        let wait = Wait { head: self.policy.held_wait(None), held: true };
+        self.find(route, source, wait, board, trail)
+    }
+
+    /// Sends for a file that is listed for the first time, before viewers come for it.
+    pub(crate) fn prefetch(&self, route: &Route, source: Source) {
+        // No room for it now is no room for it later: the viewer who comes for it will hear so.
+        let _ = self.get(route, source, &Trail::default());
+    }
+
+    fn find(
+        &self,
+        route: &Route,
+        source: Source,
+        wait: Wait,
+        board: Option<Board>,
+        trail: &Trail,
+    ) -> Result<(Arc<Flight>, How), Failure> {
+        let Source { origins, number, lineage } = source;
+        let key = Key { route: route.clone(), directives: None };
+        match self.cache.find(&(key.clone(), lineage), Instant::now())? {
+            Found::Hit(flight) => Ok((flight, How::Hit)),
+            Found::Joined(flight) => Ok((flight, How::Collapsed)),
+            Found::Started(flight, fetching) => {
+                let rules: Rules = self.policy.rules(Class::of(route));
+                let key = Key { route: there(route, number), directives: None };
+                let listed = board.zip(file(route)).map(|(board, file)| (board, file, lineage));
+                self.fetcher.start(Job { key, origins, wait, listed, rules, trail: trail.clone() }, fetching);
+                Ok((flight, How::Miss))
+            }
+        }
+    }
+}
+
+/// The address under the number that its origin knows.
+fn there(route: &Route, number: u64) -> Route {
+    match route {
+        Route::Hls(name, rendition, File::Segment(_)) => Route::Hls(name.clone(), *rendition, File::Segment(number)),
+        Route::Hls(name, rendition, File::Part(_, part)) => {
+            Route::Hls(name.clone(), *rendition, File::Part(number, *part))
+        }
+        other => other.clone(),
+    }
+}
+
+fn file(route: &Route) -> Option<File> {
+    match route {
+        Route::Hls(_, _, file) => Some(file.clone()),
+        _ => None,
+    }
+}

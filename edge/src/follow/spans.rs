@@ -1,0 +1,101 @@
+//! Which origins a number's media come from, and under which number they have it.
+//!
+//! Numbers that viewers know only go up. From a takeover by an origin that doesn't agree on, they stand for other
+//! numbers of another origin; what came before stays with those who had it.
+
+use crate::playlist::Shift;
+
+/// Most takeovers whose media are still told apart. Each leaves the window long before.
+const SPANS_MAX: usize = 64;
+
+/// Where the media of a number come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Origins that have it, the one to ask first in front.
+    pub(crate) origins: Vec<usize>,
+    /// Its number there.
+    pub(crate) number: u64,
+    /// Tells media apart that have the same name at different origins.
+    pub(crate) lineage: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Span {
+    /// The first number of it that viewers know.
+    from: u64,
+    shift: Shift,
+    lineage: u32,
+    /// Whom to ask, once it is over.
+    origins: Vec<usize>,
+}
+
+/// All of them, oldest first; the last is the one that grows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spans(Vec<Span>);
+
+impl Default for Spans {
+    fn default() -> Self {
+        Self(vec![Span { from: 0, shift: Shift::default(), lineage: 0, origins: Vec::new() }])
+    }
+}
+
+impl Spans {
+    /// How numbers of the origin that leads become those that viewers know.
+    pub(crate) fn shift(&self) -> Shift {
+        self.0.last().map_or_else(Shift::default, |span| span.shift)
+    }
+
+    /// The first number, as the origin that leads knows it, that is listed.
+    pub(crate) fn from(&self) -> u64 {
+        self.0.last().map_or(0, |span| span.shift.back(span.from))
+    }
+
+    /// Whether viewers see what the origin says, word for word.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// How many lineages there were before this one.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.0.last().map_or(0, |span| span.lineage)
+    }
+
+    /// From `from` on (viewers' numbers) another lineage goes on; what was before is with `origins`.
+    pub(crate) fn push(&mut self, from: u64, shift: Shift, origins: Vec<usize>) {
+        let lineage = self.0.last().map_or(0, |span| span.lineage.wrapping_add(1));
+        if let Some(last) = self.0.last_mut() {
+            last.origins = origins;
+        }
+        if self.0.len() >= SPANS_MAX {
+            self.0.remove(0);
+        }
+        self.0.push(Span { from, shift, lineage, origins: Vec::new() });
+    }
+
+    /// Where a number's media come from; `now` are the origins that have what grows.
+    pub(crate) fn source(&self, number: u64, now: &[usize]) -> Source {
+        let span = self.0.iter().rev().find(|span| span.from <= number).or(self.0.first());
+        let Some(span) = span else { return Source { origins: now.to_vec(), number, lineage: 0 } };
+        let origins = if span.origins.is_empty() { now.to_vec() } else { span.origins.clone() };
+        Source { origins, number: span.shift.back(number), lineage: span.lineage }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_with_those_who_had_them() {
+        let mut spans = Spans::default();
+        spans.push(100, Shift { number: 60, disc: 1 }, vec![0, 2]);
+        spans.push(110, Shift { number: -5, disc: 2 }, vec![1]);
+        for (number, origins, there, lineage) in
+            [(99, vec![0, 2], 99, 0), (100, vec![1], 40, 1), (109, vec![1], 49, 1), (110, vec![2, 0], 115, 2)]
+        {
+            let source = spans.source(number, &[2, 0]);
+            assert_eq!(source, Source { origins, number: there, lineage }, "{number}");
+        }
+        assert_eq!((spans.from(), spans.is_plain()), (115, false));
+    }
+}

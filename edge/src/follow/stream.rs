@@ -1,0 +1,495 @@
+//! One stream's followers: the state machine.
+//!
+//! An origin leads; those that agree with it count as the same, and whoever is furthest is shown. One that doesn't agree
+//! is only watched, until the one that leads is silent and it is not (see [`super::takeover`]). What is shown never goes
+//! back.
+
+use super::{Agreement, Ask, Check, Seen, Source, Spans, Track};
+use crate::failure::Failure;
+use crate::playlist::{Piece, Text, compose};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long the first answer of the preferred origin is waited for when another has already answered.
+const PREFER: Duration = Duration::from_millis(300);
+
+/// Most renditions of one stream that are followed.
+const TRACKS_MAX: usize = 32;
+
+/// What is assumed until a playlist says it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    /// Target duration.
+    pub(crate) target: Duration,
+    /// After this time without a viewer a track is no longer followed.
+    pub(crate) idle: Duration,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// A viewer asks for a playlist of this track.
+    Asked(Track),
+    /// A follower's question ended.
+    Answered(Track, usize, Outcome),
+    /// ETags of one segment were compared with the one that leads; `None`: they didn't come.
+    Compared(usize, Option<bool>),
+    /// Somebody says which origin is to lead, whatever happens; or no longer.
+    Pinned(Option<usize>),
+    /// Time passed.
+    Tick,
+}
+
+/// How a follower's question ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    /// This playlist, with its age on arrival and ETag.
+    Playlist(Arc<Text>, Duration, Option<http::HeaderValue>),
+    /// The origin held it, and nothing came.
+    Held,
+    /// 404 or the like.
+    Missing,
+    /// No answer.
+    Failed(Failure),
+}
+
+/// A playlist as viewers get it.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    /// It.
+    pub(crate) text: Arc<Text>,
+    /// The same as the origin wrote it.
+    pub(crate) source: Arc<Text>,
+    /// The origin it came from.
+    pub(crate) origin: usize,
+    /// When it came here.
+    pub(crate) at: Instant,
+    /// How old it was then.
+    pub(crate) age: Duration,
+    /// The origin's ETag, if the text is the origin's word for word.
+    pub(crate) etag: Option<http::HeaderValue>,
+}
+
+/// What there is for viewers of a track.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// What is shown. `true`: it stands in, since no origin answers.
+    Shown(bool),
+    /// No origin has it.
+    Missing,
+    /// No origin answers.
+    Failed(Failure),
+    /// Nobody knows yet.
+    NotYet,
+}
+
+/// One stream.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(super) timing: Timing,
+    pub(super) origins: Vec<Origin>,
+    pub(super) tracks: HashMap<Track, Followed>,
+    pub(super) spans: Spans,
+    pub(super) lead: Option<usize>,
+    pub(super) pinned: Option<usize>,
+    pub(super) began: Instant,
+    /// When an origin that doesn't agree last took over.
+    pub(super) taken_over: Option<Instant>,
+}
+
+/// What is known of an origin, as far as this stream goes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Origin {
+    pub(super) check: Check,
+    /// When it last brought the stream further.
+    pub(super) progress: Option<Instant>,
+    /// Since when it fails.
+    pub(super) failing: Option<Instant>,
+    /// Since when it has been well without a break.
+    pub(super) well: Option<Instant>,
+}
+
+/// One track.
+#[derive(Debug)]
+pub(super) struct Followed {
+    asked: Instant,
+    pub(super) seen: Vec<Seen>,
+    pub(super) shown: Option<Arc<Shown>>,
+    /// What was listed before the last takeover, and how long the playlist was then.
+    pub(super) past: (Vec<Piece>, Duration),
+    /// Takeovers when it was last shown.
+    pub(super) epoch: u32,
+}
+
+impl Stream {
+    /// A stream that this many origins may have.
+    pub(crate) fn new(origins: usize, timing: Timing, now: Instant) -> Self {
+        Self {
+            timing,
+            origins: vec![Origin::default(); origins],
+            tracks: HashMap::new(),
+            spans: Spans::default(),
+            lead: None,
+            pinned: None,
+            began: now,
+            taken_over: None,
+        }
+    }
+
+    /// Takes an event; gives the tracks whose playlist is a new one.
+    pub(crate) fn on(&mut self, event: Event, now: Instant) -> Vec<Track> {
+        let mut changed = match event {
+            Event::Asked(track) => {
+                self.asked(track, now);
+                Vec::new()
+            }
+            Event::Answered(track, origin, outcome) => self.answered(track, origin, outcome, now),
+            Event::Compared(origin, same) => {
+                self.compared(origin, same, now);
+                self.show_all(now)
+            }
+            Event::Pinned(origin) => {
+                self.pinned = origin.filter(|origin| *origin < self.origins.len());
+                Vec::new()
+            }
+            Event::Tick => Vec::new(),
+        };
+        if self.choose(now) {
+            changed.extend(self.show_all(now));
+        }
+        changed
+    }
+
+    /// Which track is to be followed at which origin: the one that leads and one more.
+    pub(crate) fn wanted(&self, now: Instant) -> Vec<(Track, usize)> {
+        let first = self.lead.or(self.pinned).unwrap_or(0);
+        let followed: Vec<usize> = [Some(first), self.standby(first)].into_iter().flatten().collect();
+        let tracks = self.tracks.iter().filter(|(_, track)| !self.idle(track, now)).map(|(track, _)| *track);
+        tracks.flat_map(|track| followed.iter().map(move |origin| (track, *origin)).collect::<Vec<_>>()).collect()
+    }
+
+    /// What a follower asks next.
+    pub(crate) fn ask(&self, track: Track, origin: usize, now: Instant) -> Option<Ask> {
+        Some(self.tracks.get(&track)?.seen.get(origin)?.ask(now))
+    }
+
+    /// What there is for viewers of a track.
+    pub(crate) fn look(&self, track: Track, now: Instant) -> Look {
+        let Some(followed) = self.tracks.get(&track) else { return Look::NotYet };
+        let trouble = self.trouble(followed);
+        match (&followed.shown, trouble) {
+            // One that comes back to a track that nobody followed for a while gets it as it is now.
+            (Some(shown), _) if !self.is_current(followed, shown, now) => Look::NotYet,
+            (Some(_), None) => Look::Shown(false),
+            (Some(shown), Some((_, since))) if now.saturating_duration_since(since) < shown.text.facts.target * 3 => {
+                Look::Shown(true)
+            }
+            (_, Some((Some(failure), _))) => Look::Failed(failure),
+            (_, Some((None, _))) => Look::Missing,
+            (None, None) => Look::NotYet,
+        }
+    }
+
+    /// The playlist that is shown, whatever its age.
+    pub(crate) fn shown(&self, track: Track) -> Option<Arc<Shown>> {
+        self.tracks.get(&track)?.shown.clone()
+    }
+
+    /// Where the media of a number come from.
+    pub(crate) fn source(&self, number: u64) -> Source {
+        self.spans.source(number, &self.group())
+    }
+
+    /// Origins that are the same as the one that leads, this one first, failing ones last.
+    pub(crate) fn group(&self) -> Vec<usize> {
+        let mut group: Vec<usize> = (0..self.origins.len()).filter(|origin| self.in_group(*origin)).collect();
+        group.sort_by_key(|origin| (self.is_failing(*origin), Some(*origin) != self.lead, *origin));
+        group
+    }
+
+    /// The origin that leads.
+    pub(crate) fn lead(&self) -> Option<usize> {
+        self.lead
+    }
+
+    /// The origin that was pinned.
+    pub(crate) fn pinned(&self) -> Option<usize> {
+        self.pinned
+    }
+
+    /// Whether viewers see what the origins say, word for word.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.spans.is_plain()
+    }
+
+    /// Takeovers with a break so far.
+    pub(crate) fn takeovers(&self) -> u32 {
+        self.spans.epoch()
+    }
+
+    /// The target duration that an origin's playlists say, if they do.
+    pub(crate) fn target_of(&self, origin: usize) -> Option<Duration> {
+        let mut texts = self.tracks.values().filter_map(|followed| followed.seen.get(origin)?.text.as_ref());
+        texts.next().map(|text| text.facts.target)
+    }
+
+    /// How an origin stands to the one that leads.
+    pub(crate) fn agreement(&self, origin: usize) -> Agreement {
+        self.origins.get(origin).map_or(Agreement::Unknown, |origin| origin.check.agreement)
+    }
+
+    /// The segment whose ETags are to be compared, if it is time: the newest that this playlist and that of the one
+    /// that leads both list.
+    pub(crate) fn due_comparison(&mut self, track: Track, origin: usize, now: Instant) -> Option<(usize, u64)> {
+        let lead = self.lead.filter(|lead| *lead != origin)?;
+        let followed = self.tracks.get(&track)?;
+        let (theirs, ours) = (followed.seen.get(lead)?.text.as_ref()?, followed.seen.get(origin)?.text.as_ref()?);
+        let same = theirs.agrees_with(ours);
+        if !self.origins.get_mut(origin)?.check.playlists(same, now) {
+            return None;
+        }
+        let listed = |number| theirs.segments().iter().any(|block| block.number == number && !block.gap);
+        let newest = ours.segments().iter().rev().find(|block| !block.gap && listed(block.number))?;
+        Some((lead, newest.number))
+    }
+
+    /// Whether nobody asks for anything of it any more.
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
+        self.tracks.values().all(|track| self.idle(track, now))
+    }
+
+    /// A follower begins, or ends: what the one before it saw is old. (What is shown stays: it never goes back.)
+    pub(crate) fn reset(&mut self, track: Track, origin: usize) {
+        if let Some(seen) = self.tracks.get_mut(&track).and_then(|followed| followed.seen.get_mut(origin)) {
+            *seen = Seen::default();
+        }
+    }
+
+    fn asked(&mut self, track: Track, now: Instant) {
+        let origins = self.origins.len();
+        if self.is_idle(now) {
+            // What nobody looked at for a while says nothing about who is slow.
+            self.began = now;
+            self.origins.iter_mut().for_each(|state| (state.progress, state.failing) = (None, None));
+        }
+        if let Some(followed) = self.tracks.get_mut(&track) {
+            followed.asked = now;
+        } else if self.tracks.len() < TRACKS_MAX {
+            let seen = vec![Seen::default(); origins];
+            let past = (Vec::new(), Duration::ZERO);
+            self.tracks.insert(track, Followed { asked: now, seen, shown: None, past, epoch: 0 });
+        }
+    }
+
+    fn answered(&mut self, track: Track, origin: usize, outcome: Outcome, now: Instant) -> Vec<Track> {
+        let epoch = self.spans.epoch();
+        let Some(followed) = self.tracks.get_mut(&track) else { return Vec::new() };
+        let current = followed.epoch == epoch;
+        let shown = followed.shown.as_ref().filter(|_| current).map(|shown| Arc::clone(&shown.source));
+        let Some(seen) = followed.seen.get_mut(origin) else { return Vec::new() };
+        let Some(state) = self.origins.get_mut(origin) else { return Vec::new() };
+        let (playlist, age, etag) = match outcome {
+            Outcome::Playlist(text, age, etag) => (text, age, etag),
+            Outcome::Failed(failure) => {
+                seen.failed(failure, now);
+                state.failing.get_or_insert(now);
+                state.well = None;
+                return Vec::new();
+            }
+            Outcome::Held => {
+                seen.held(now);
+                state.failing = None;
+                return Vec::new();
+            }
+            Outcome::Missing => {
+                seen.missed(now);
+                state.failing = None;
+                return Vec::new();
+            }
+        };
+        state.failing = None;
+        state.well.get_or_insert(now);
+        // One that is behind what is shown of it went back: catching up is no progress.
+        let group = self.lead == Some(origin) || state.check.agreement == Agreement::Yes;
+        let behind = shown.filter(|_| group).is_some_and(|shown| shown.facts.is_ahead_of(&playlist.facts));
+        if (seen.playlist(Arc::clone(&playlist), now) && !behind) || state.progress.is_none() {
+            state.progress = Some(now);
+        }
+        // The bytes are compared by whoever drives this; playlists that differ are seen at once.
+        if let Some(lead) = self.lead.filter(|lead| *lead != origin)
+            && let Some(theirs) = self.tracks.get(&track).and_then(|followed| followed.seen.get(lead)?.text.clone())
+            && theirs.agrees_with(&playlist) == Some(false)
+            && let Some(state) = self.origins.get_mut(origin)
+        {
+            state.check.playlists(Some(false), now);
+        }
+        self.choose(now);
+        if self.show(track, origin, age, etag, now) { vec![track] } else { Vec::new() }
+    }
+
+    fn compared(&mut self, origin: usize, same: Option<bool>, now: Instant) {
+        if let Some(state) = self.origins.get_mut(origin) {
+            state.check.etags(same, now);
+        }
+    }
+
+    /// Shows what is at hand of every track.
+    fn show_all(&mut self, now: Instant) -> Vec<Track> {
+        let tracks: Vec<Track> = self.tracks.keys().copied().collect();
+        let group = self.group();
+        let show = |track: &Track| {
+            // Each of them is looked at: the furthest is shown last.
+            let shown = group.iter().filter(|origin| self.show(*track, **origin, Duration::ZERO, None, now));
+            shown.count() > 0
+        };
+        tracks.into_iter().filter(show).collect()
+    }
+
+    /// Shows the playlist that an origin gave, if it may and is a step forward.
+    fn show(
+        &mut self,
+        track: Track,
+        origin: usize,
+        age: Duration,
+        etag: Option<http::HeaderValue>,
+        now: Instant,
+    ) -> bool {
+        if !self.in_group(origin) {
+            return false;
+        }
+        let holds_back = self.holds_end_back(track, origin, now);
+        let Some(followed) = self.tracks.get_mut(&track) else { return false };
+        let Some(text) = followed.seen.get(origin).and_then(|seen| seen.text.clone()) else { return false };
+        let epoch = self.spans.epoch();
+        let (shift, from) = (self.spans.shift(), self.spans.from());
+        if text.facts.tip.ended && holds_back || text.facts.tip.open < from {
+            return false;
+        }
+        if let Some(shown) = followed.shown.as_ref().filter(|_| followed.epoch == epoch) {
+            let far = |text: &Text| (text.facts.tip.open, text.facts.tip.parts, text.facts.tip.ended);
+            let (before, after) = (far(&shown.source), far(&text));
+            // As far and of the same origin: what else it says may be new.
+            let again = after == before && shown.origin == origin && shown.source.all != text.all;
+            if after <= before && !again {
+                return false;
+            }
+        }
+        let plain = self.spans.is_plain();
+        let source = Arc::clone(&text);
+        let text = if plain {
+            text
+        } else {
+            followed.prune(&text, from);
+            let composed = compose(&followed.past.0, &text, from, shift);
+            match Text::parse(composed) {
+                Some(composed) => Arc::new(composed),
+                None => return false,
+            }
+        };
+        followed.epoch = epoch;
+        followed.shown = Some(Arc::new(Shown { text, source, origin, at: now, age, etag: etag.filter(|_| plain) }));
+        true
+    }
+
+    /// Whether the end that an origin tells of waits for what others say: one whose encoder went elsewhere must not end
+    /// what another goes on with.
+    fn holds_end_back(&self, track: Track, origin: usize, now: Instant) -> bool {
+        let Some(followed) = self.tracks.get(&track) else { return false };
+        let recent = self.target(origin) * 3 / 2;
+        let goes_on = |(other, seen): (usize, &Seen)| {
+            let progress = self.origins.get(other).and_then(|state| state.progress);
+            let live = seen.text.as_ref().is_some_and(|text| !text.facts.tip.ended);
+            other != origin && live && progress.is_some_and(|at| now.saturating_duration_since(at) < recent)
+        };
+        self.pinned.is_none() && followed.seen.iter().enumerate().any(goes_on)
+    }
+
+    /// Since when, and how, every origin that is followed fails this track.
+    fn trouble(&self, followed: &Followed) -> Option<(Option<Failure>, Instant)> {
+        let first = self.lead.or(self.pinned).unwrap_or(0);
+        let mut trouble: Option<(Option<Failure>, Instant)> = None;
+        for origin in [Some(first), self.standby(first)].into_iter().flatten() {
+            let seen = followed.seen.get(origin)?;
+            let since = seen.trouble?;
+            let before = trouble.take().map_or((seen.failure.clone(), since), |(failure, at)| {
+                // That it is not there is said only by those who answer.
+                (failure.and_then(|_| seen.failure.clone()), at.max(since))
+            });
+            trouble = Some(before);
+        }
+        trouble
+    }
+
+    /// Whether followers have been at it since the viewer came.
+    fn is_current(&self, followed: &Followed, shown: &Shown, now: Instant) -> bool {
+        let answered = followed.seen.iter().any(|seen| seen.last.is_some());
+        answered || now.saturating_duration_since(shown.at) < self.timing.target / 2
+    }
+
+    fn idle(&self, followed: &Followed, now: Instant) -> bool {
+        let target = followed.shown.as_ref().map_or(self.timing.target, |shown| shown.text.facts.target);
+        now.saturating_duration_since(followed.asked) >= self.timing.idle.saturating_add(target * 3)
+    }
+
+    pub(super) fn in_group(&self, origin: usize) -> bool {
+        self.lead == Some(origin) || self.lead.is_some() && self.agreement(origin) == Agreement::Yes
+    }
+
+    pub(super) fn is_failing(&self, origin: usize) -> bool {
+        self.origins.get(origin).is_some_and(|state| state.failing.is_some())
+    }
+
+    /// The origin to watch beside the one that leads: the next one that is well.
+    fn standby(&self, lead: usize) -> Option<usize> {
+        let others = || (0..self.origins.len()).filter(move |other| *other != lead);
+        others().find(|other| !self.is_failing(*other)).or_else(|| others().next())
+    }
+
+    /// The target duration that an origin's playlists say.
+    pub(super) fn target(&self, origin: usize) -> Duration {
+        self.target_of(origin).unwrap_or(self.timing.target)
+    }
+
+    /// The unit in which an origin's stream advances: its parts, or without parts its segments.
+    pub(super) fn unit(&self, origin: usize) -> Duration {
+        let texts = self.tracks.values().filter_map(|followed| followed.seen.get(origin)?.text.as_ref());
+        let parts = texts.filter_map(|text| text.facts.part.filter(|_| text.facts.blocking));
+        parts.min().unwrap_or_else(|| self.target(origin))
+    }
+
+    /// Shows the first playlist of all: the preferred origin's, unless it is slow or fails and another is there.
+    pub(super) fn adopt(&mut self, now: Instant) -> bool {
+        let has = |origin: &usize| {
+            self.tracks.values().any(|followed| followed.seen.get(*origin).is_some_and(|seen| seen.text.is_some()))
+        };
+        let out = |origin: usize| {
+            let mut seen = self.tracks.values().filter_map(|followed| followed.seen.get(origin));
+            self.is_failing(origin) || seen.any(|seen| seen.missing)
+        };
+        let preferred = self.pinned.unwrap_or(0);
+        let late = now.saturating_duration_since(self.began) >= PREFER;
+        let others_may = self.pinned.is_none() && (late || out(preferred));
+        let found = Some(preferred).filter(has).or_else(|| (0..self.origins.len()).find(has).filter(|_| others_may));
+        self.lead = found;
+        found.is_some()
+    }
+}
+
+impl Followed {
+    /// Lets go of what is too old to be listed: the playlist stays as long as it was.
+    fn prune(&mut self, text: &Text, from: u64) {
+        let (past, window) = &mut self.past;
+        if text.first() > from {
+            past.clear();
+        }
+        let current = text.segments().iter().filter(|block| block.number >= from).map(|block| block.length);
+        let mut total: Duration = current.chain(past.iter().map(|piece| piece.length)).sum();
+        let out = past.iter().take_while(|piece| {
+            total = total.saturating_sub(piece.length);
+            total >= *window
+        });
+        let out = out.count();
+        past.drain(..out);
+    }
+}

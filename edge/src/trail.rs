@@ -1,0 +1,87 @@
+//! Which edges a request came through, so that edges that pull from each other in a ring find out.
+//!
+//! Kept in `CDN-Loop` (RFC 8586). What starts a follower or a fetch hands its trail on, with this edge's own name added:
+//! in a ring the first name comes round. Pure.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::sync::Arc;
+
+/// The header.
+pub(crate) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+
+/// What all our names begin with.
+const PREFIX: &str = "live360-";
+
+/// Most tiers of edges one behind the other.
+const HOPS_MAX: usize = 4;
+
+/// Names of edges, first the one nearest to the viewer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Trail(Arc<[String]>);
+
+/// Why a request may not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Loop {
+    /// It has been here.
+    #[error("this request has come through this edge before: its origins pull from it in a ring")]
+    Ring,
+    /// It came through too many.
+    #[error("this request came through {HOPS_MAX} edges, which is as many as may stand one behind the other")]
+    Hops,
+}
+
+impl Trail {
+    /// Reads a request's trail, as far as it is of our making.
+    pub(crate) fn read(headers: &HeaderMap, own: &str) -> Result<Self, Loop> {
+        let values = headers.get_all(CDN_LOOP).into_iter().filter_map(|value| value.to_str().ok());
+        let names = values.flat_map(|value| value.split(',')).map(|name| name.split(';').next().unwrap_or("").trim());
+        let ours: Vec<String> =
+            names.filter(|name| name.starts_with(PREFIX)).take(HOPS_MAX + 1).map(str::to_owned).collect();
+        if ours.iter().any(|name| name == own) {
+            return Err(Loop::Ring);
+        }
+        if ours.len() >= HOPS_MAX {
+            return Err(Loop::Hops);
+        }
+        Ok(Self(ours.into()))
+    }
+
+    /// The header of a request that this edge sends on.
+    pub(crate) fn header(&self, own: &str) -> Option<HeaderValue> {
+        let mut text = String::new();
+        for name in self.0.iter().map(String::as_str).chain([own]) {
+            if !text.is_empty() {
+                text.push_str(", ");
+            }
+            text.push_str(name);
+        }
+        HeaderValue::from_str(&text).ok()
+    }
+}
+
+/// A name for this edge that no other has.
+pub(crate) fn own_name(seed: u64) -> String {
+    format!("{PREFIX}{seed:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(header: &str, expected: Result<&str, Loop>) {
+        let headers = HeaderMap::from_iter([(CDN_LOOP, HeaderValue::from_str(header).unwrap())]);
+        let sent = Trail::read(&headers, "live360-me").map(|trail| trail.header("live360-me").unwrap());
+        assert_eq!(sent.as_ref().map(|value| value.to_str().unwrap()), expected.as_ref().copied(), "{header}");
+    }
+
+    #[test]
+    fn a_trail_grows_by_this_edge_until_it_comes_round() {
+        check("", Ok("live360-me"));
+        check("live360-a", Ok("live360-a, live360-me"));
+        check("cloudfront; v=1, live360-a;x=y , other", Ok("live360-a, live360-me"));
+        check("live360-a, live360-me", Err(Loop::Ring));
+        check("live360-a, live360-b, live360-c", Ok("live360-a, live360-b, live360-c, live360-me"));
+        check("live360-a, live360-b, live360-c, live360-d", Err(Loop::Hops));
+    }
+}
