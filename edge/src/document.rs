@@ -11,10 +11,12 @@ use crate::ledger::{Charge, Ledger};
 use crate::policy::{QUICK_WAIT, Rules};
 use crate::trail::Trail;
 use crate::upstream::{Upstream, Wait};
+use crate::vod::Vod;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::StatusCode;
+use media::route::Route;
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -76,6 +78,8 @@ pub(crate) struct Documents {
 struct Shared {
     desks: Mutex<HashMap<Key, Desk>>,
     upstream: Arc<Upstream>,
+    /// Where recordings are read from.
+    vod: Vod,
     ledger: Arc<Ledger>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -123,12 +127,13 @@ impl Documents {
     /// None yet.
     pub(crate) fn new(
         upstream: Arc<Upstream>,
+        vod: Vod,
         ledger: Arc<Ledger>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let desks = Mutex::default();
-        Self { shared: Arc::new(Shared { desks, upstream, ledger, tasks, stop }) }
+        Self { shared: Arc::new(Shared { desks, upstream, vod, ledger, tasks, stop }) }
     }
 
     /// The document of a key. Anything but 200 and 4xx is a failure.
@@ -219,6 +224,11 @@ impl Shared {
     async fn bring(&self, key: &Key, prefer: &[usize], trail: &Trail) -> Result<Document, Failure> {
         let wait = Wait { head: QUICK_WAIT, held: false };
         let answer = async {
+            if let Route::Vod(_) = &key.route
+                && let Some((head, feed)) = self.vod.get(key).await?
+            {
+                return Ok((head, feed.collect(DOCUMENT_BYTES_MAX).await?));
+            }
             let answer = self.upstream.get(key, wait, prefer, trail).await?;
             let plain = answer.feed.collect(DOCUMENT_BYTES_MAX).await?;
             if answer.head.length.is_some_and(|length| length != plain.len() as u64) {

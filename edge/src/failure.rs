@@ -45,8 +45,14 @@ pub(crate) enum Failure {
     /// What was waited for will never come under this name.
     #[error("there is nothing at this address: another origin took over before it came")]
     Overtaken,
+    /// The store of recordings does not answer, or not in time.
+    #[error("the store of recordings does not answer")]
+    StoreAway,
+    /// The store of recordings answers, but not with what it has.
+    #[error("the store of recordings refuses to give this")]
+    StoreRefused,
     /// Every slot for requests to the origins is taken.
-    #[error("too many requests wait for the origin")]
+    #[error("too many requests wait for the origin or the store")]
     Busy,
     /// The edge's memory is full of what viewers are still reading.
     #[error("the edge has no memory left for this")]
@@ -66,9 +72,12 @@ impl Failure {
             Self::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Overtaken => StatusCode::NOT_FOUND,
             Self::Origin(StatusCode::LOOP_DETECTED) => StatusCode::LOOP_DETECTED,
-            Self::Origin(StatusCode::SERVICE_UNAVAILABLE) | Self::StandsStill(_) | Self::Busy | Self::NoRoom | Self::Leaving => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Origin(StatusCode::SERVICE_UNAVAILABLE)
+            | Self::StandsStill(_)
+            | Self::StoreAway
+            | Self::Busy
+            | Self::NoRoom
+            | Self::Leaving => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -86,6 +95,8 @@ impl Failure {
             Self::Stalled(_) => "stalled",
             Self::StandsStill(_) => "stands_still",
             Self::Overtaken => "overtaken",
+            Self::StoreAway => "store_away",
+            Self::StoreRefused => "store_refused",
             Self::Busy => "busy",
             Self::NoRoom => "no_room",
             Self::Leaving => "leaving",

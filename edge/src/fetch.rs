@@ -15,8 +15,9 @@ use crate::key::Key;
 use crate::policy::Rules;
 use crate::trail::Trail;
 use crate::upstream::{Answer, Feed, Upstream, Wait};
+use crate::vod::Vod;
 use http::StatusCode;
-use media::route::File;
+use media::route::{File, Route};
 use metrics::counter;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Largest media file: 10 s at 200 Mbit/s.
-const OBJECT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+pub(crate) const OBJECT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Longest text of a 4xx.
 const REFUSAL_BYTES_MAX: u64 = 16 * 1024;
@@ -37,6 +38,8 @@ const IMPATIENT_STALL: Duration = Duration::from_millis(500);
 pub(crate) struct Fetcher {
     /// Whom to ask.
     pub(crate) upstream: Arc<Upstream>,
+    /// Where recordings are read from.
+    pub(crate) vod: Vod,
     /// Where it is kept.
     pub(crate) cache: Arc<Cache>,
     /// When to ask a second one.
@@ -105,6 +108,11 @@ impl Fetcher {
     }
 
     async fn bring(&self, job: &mut Job, writer: &mut Writer, ticket: &Ticket) -> Result<StatusCode, Failure> {
+        if let Route::Vod(_) = &job.key.route
+            && let Some(status) = self.vod.bring(&job.key, writer, |bytes| self.cache.room(ticket, bytes)).await?
+        {
+            return Ok(status);
+        }
         let (origin, Answer { head, mut feed }) = self.first_answer(job).await?;
         let (status, length) = (head.status, head.length);
         let limit = if status == StatusCode::OK { OBJECT_BYTES_MAX } else { REFUSAL_BYTES_MAX };

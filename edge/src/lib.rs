@@ -3,7 +3,7 @@
 //! Start reading with `serve`, which is a request's life. Below it: `key` (what is asked for), `policy` (the table),
 //! `hub` (live playlists: viewers park, followers ask) over `follow` (the state machine: who leads, what is shown) and
 //! `playlist` (their text), `document` (other small texts), `depot` over `cache`, `flight` and `fetch` (media files, one
-//! fetch each), `upstream` over `origins` (whom to ask). `key`, `policy`, `playlist`, `follow`, `hedge`, `trail` and
+//! fetch each), `upstream` over `origins` (whom to ask), `vod` (recordings, from a store). `key`, `policy`, `playlist`, `follow`, `hedge`, `trail` and
 //! `origins` are pure; `flight` and `cache` are driven by whoever calls them.
 //!
 //! Knows nothing of how streams are made: what it needs of a playlist it reads from its text.
@@ -28,6 +28,7 @@ mod policy;
 mod serve;
 mod trail;
 mod upstream;
+mod vod;
 
 pub use upstream::BadOrigin;
 
@@ -53,6 +54,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use upstream::Upstream;
+use vod::Vod;
 
 /// How often what is past its time is thrown out.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -68,6 +70,9 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The store of recordings can't be opened.
+    #[error("storage.egress: {0}")]
+    Store(#[from] store::Error),
     /// The origins are not ones to pull from.
     #[error("edge.origins: {0}")]
     Origins(#[from] BadOrigin),
@@ -94,12 +99,16 @@ struct State {
 }
 
 impl Edge {
-    /// Listens on `edge.http`; pulls from `origins`, in order of preference. From `shutdown` on it finishes what is in
+    /// Listens on `edge.http`; pulls from `origins`, in order of preference, and recordings from
+    /// `storage.egress`; if that is not given, what is not in its default place is asked of the origins, which may be
+    /// edges themselves. From `shutdown` on it finishes what is in
     /// flight and lets waiting viewers go.
     pub async fn bind(config: &Config, origins: Vec<String>, shutdown: CancellationToken) -> Result<Self, Error> {
         // Nobody has to guess it, it only has to be another's than any other's.
         let own = trail::own_name(RandomState::new().hash_one(std::process::id()));
         let upstream = Arc::new(Upstream::new(&origins, own.clone())?);
+        // Nobody who configured a store means that recordings are elsewhere.
+        let vod = Vod::open(&config.egress(), config.storage.egress.is_none()).await?;
         let wanted = config.edge.http;
         let bind = |source| Error::Bind { address: wanted, source };
         let listener = TcpListener::bind(wanted).await.map_err(bind)?;
@@ -117,6 +126,7 @@ impl Edge {
         let cache = Arc::new(Cache::new(budget, Arc::clone(&media_ledger)));
         let fetcher = Fetcher {
             upstream: Arc::clone(&upstream),
+            vod: vod.clone(),
             cache: Arc::clone(&cache),
             hedge: Arc::new(Mutex::new(Hedge::default())),
             hedge_after: policy.part() / 2,
@@ -124,7 +134,7 @@ impl Edge {
             stop: stop.clone(),
         };
         let depot = Arc::new(Depot { cache: Arc::clone(&cache), fetcher, policy: Arc::clone(&policy) });
-        let documents = Documents::new(Arc::clone(&upstream), Arc::clone(&texts), tasks.clone(), stop.clone());
+        let documents = Documents::new(Arc::clone(&upstream), vod, Arc::clone(&texts), tasks.clone(), stop.clone());
         let hub = Hub::new(Shared {
             upstream: Arc::clone(&upstream),
             depot: Arc::clone(&depot),

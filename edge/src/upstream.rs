@@ -376,7 +376,7 @@ fn value(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
 }
 
 /// A weak ETag says nothing about bytes, which ranges need.
-fn strong(etag: &HeaderValue) -> bool {
+pub(crate) fn strong(etag: &HeaderValue) -> bool {
     let inner = etag.as_bytes().strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     inner.is_some_and(|inner| !inner.contains(&b'"'))
 }

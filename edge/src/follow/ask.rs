@@ -4,6 +4,7 @@
 
 use crate::failure::Failure;
 use crate::playlist::Text;
+use http::HeaderValue;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,10 @@ pub(crate) struct Ask {
 pub(crate) struct Seen {
     /// The playlist that came last.
     pub(crate) text: Option<Arc<Text>>,
+    /// When it came, how old it was then, and its ETag.
+    pub(crate) came: Option<Instant>,
+    pub(crate) age: Duration,
+    pub(crate) etag: Option<HeaderValue>,
     /// When anything came last.
     pub(crate) last: Option<Instant>,
     /// Whether the last answer said that there is no such thing.
@@ -45,6 +50,8 @@ pub(crate) struct Seen {
     pub(crate) failure: Option<Failure>,
     /// Since when there is nothing but refusals and failures.
     pub(crate) trouble: Option<Instant>,
+    /// Steps forward since the last one of the origin that leads.
+    pub(crate) steps: u32,
     /// Whether the last answer brought the stream further.
     advanced: bool,
     /// Whether the origin gave up the last wait.
@@ -53,7 +60,14 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// A playlist came. `true`: it is further than the one before.
-    pub(crate) fn playlist(&mut self, text: Arc<Text>, now: Instant) -> bool {
+    pub(crate) fn playlist(
+        &mut self,
+        text: Arc<Text>,
+        age: Duration,
+        etag: Option<HeaderValue>,
+        now: Instant,
+    ) -> bool {
+        (self.came, self.age, self.etag) = (Some(now), age, etag);
         let before = self.text.replace(text);
         let advanced = match (&before, &self.text) {
             (Some(before), Some(text)) => text.facts.is_ahead_of(&before.facts),

@@ -104,6 +104,8 @@ pub(super) struct Origin {
     pub(super) check: Check,
     /// When it last brought the stream further.
     pub(super) progress: Option<Instant>,
+    /// Since when it is known to be further than the one that leads.
+    pub(super) ahead: Option<Instant>,
     /// Since when it fails.
     pub(super) failing: Option<Instant>,
     /// Since when it has been well without a break.
@@ -313,8 +315,9 @@ impl Stream {
         // One that is behind what is shown of it went back: catching up is no progress.
         let group = self.lead == Some(origin) || state.check.agreement == Agreement::Yes;
         let behind = shown.filter(|_| group).is_some_and(|shown| shown.facts.is_ahead_of(&playlist.facts));
-        if (seen.playlist(Arc::clone(&playlist), now) && !behind) || state.progress.is_none() {
+        if (seen.playlist(Arc::clone(&playlist), age, etag, now) && !behind) || state.progress.is_none() {
             state.progress = Some(now);
+            self.stepped(track, origin, now);
         }
         // The bytes are compared by whoever drives this; playlists that differ are seen at once.
         if let Some(lead) = self.lead.filter(|lead| *lead != origin)
@@ -324,8 +327,27 @@ impl Stream {
         {
             state.check.playlists(Some(false), now);
         }
-        self.choose(now);
-        if self.show(track, origin, age, etag, now) { vec![track] } else { Vec::new() }
+        if self.show(track, origin, now) { vec![track] } else { Vec::new() }
+    }
+
+    /// One of them is a step further: is it further than the one that leads?
+    fn stepped(&mut self, track: Track, origin: usize, now: Instant) {
+        let Some(lead) = self.lead else { return };
+        let unit = i64::try_from(self.unit(lead).as_millis() / 2).unwrap_or(i64::MAX);
+        let Some(followed) = self.tracks.get_mut(&track) else { return };
+        if lead == origin {
+            followed.seen.iter_mut().for_each(|seen| seen.steps = 0);
+            self.origins.iter_mut().for_each(|state| state.ahead = None);
+            return;
+        }
+        let end = |origin: usize| followed.seen.get(origin)?.text.as_ref()?.ends_ms();
+        // By their clocks, if they are right; in any case if it is two steps further.
+        let by_date = end(lead).zip(end(origin)).is_some_and(|(ours, theirs)| theirs >= ours.saturating_add(unit));
+        let Some(seen) = followed.seen.get_mut(origin) else { return };
+        seen.steps = seen.steps.saturating_add(1);
+        if let Some(state) = self.origins.get_mut(origin).filter(|_| by_date || seen.steps > 1) {
+            state.ahead.get_or_insert(now);
+        }
     }
 
     fn compared(&mut self, origin: usize, same: Option<bool>, now: Instant) {
@@ -340,27 +362,22 @@ impl Stream {
         let group = self.group();
         let show = |track: &Track| {
             // Each of them is looked at: the furthest is shown last.
-            let shown = group.iter().filter(|origin| self.show(*track, **origin, Duration::ZERO, None, now));
+            let shown = group.iter().filter(|origin| self.show(*track, **origin, now));
             shown.count() > 0
         };
         tracks.into_iter().filter(show).collect()
     }
 
     /// Shows the playlist that an origin gave, if it may and is a step forward.
-    fn show(
-        &mut self,
-        track: Track,
-        origin: usize,
-        age: Duration,
-        etag: Option<http::HeaderValue>,
-        now: Instant,
-    ) -> bool {
+    fn show(&mut self, track: Track, origin: usize, now: Instant) -> bool {
         if !self.in_group(origin) {
             return false;
         }
         let holds_back = self.holds_end_back(track, origin, now);
         let Some(followed) = self.tracks.get_mut(&track) else { return false };
-        let Some(text) = followed.seen.get(origin).and_then(|seen| seen.text.clone()) else { return false };
+        let Some(seen) = followed.seen.get(origin) else { return false };
+        let (Some(text), Some(at)) = (seen.text.clone(), seen.came) else { return false };
+        let (age, etag) = (seen.age, seen.etag.clone());
         let epoch = self.spans.epoch();
         let (shift, from) = (self.spans.shift(), self.spans.from());
         if text.facts.tip.ended && holds_back || text.facts.tip.open < from {
@@ -388,7 +405,7 @@ impl Stream {
             }
         };
         followed.epoch = epoch;
-        followed.shown = Some(Arc::new(Shown { text, source, origin, at: now, age, etag: etag.filter(|_| plain) }));
+        followed.shown = Some(Arc::new(Shown { text, source, origin, at, age, etag: etag.filter(|_| plain) }));
         true
     }
 

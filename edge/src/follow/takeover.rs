@@ -57,7 +57,10 @@ impl Stream {
                 self.taken_over.is_some_and(|at| now.saturating_duration_since(at) < HOLD_DOWN) && !agrees && !failing;
             let advances = state.progress.is_none_or(|ours| progress > ours)
                 && now.saturating_duration_since(progress) < unit.saturating_mul(3);
-            advances && !held_down && (failing || silent >= patience.saturating_add(slack))
+            // After a pause of the encoder's one of them is always the first by a moment.
+            let ahead = self.origins.get(*other).and_then(|other| other.ahead);
+            let for_long = ahead.is_some_and(|since| now.saturating_duration_since(since) >= unit / 2);
+            advances && !held_down && (failing || for_long && silent >= patience.saturating_add(slack))
         });
         let first = better.next()?;
         Some(better.find(|other| self.agreement(*other) == Agreement::Yes).filter(|_| !self.in_group(first)).unwrap_or(first))
@@ -86,6 +89,7 @@ impl Stream {
     fn hand_over(&mut self, lead: usize, to: usize, now: Instant) -> bool {
         if self.agreement(to) == Agreement::Yes {
             self.lead = Some(to);
+            self.origins.iter_mut().for_each(|state| state.ahead = None);
             if let Some(state) = self.origins.get_mut(lead) {
                 state.check = Check::yes(now);
             }
@@ -123,6 +127,7 @@ impl Stream {
         self.spans.push(from, shift, group);
         self.lead = Some(to);
         for (origin, state) in self.origins.iter_mut().enumerate() {
+            state.ahead = None;
             state.check = if origin == lead { Check::no(now) } else { Check::default() };
         }
         self.taken_over = Some(now);

@@ -159,6 +159,13 @@ impl Version {
         }
     }
 
+    /// Whether a number left the window so long ago that no player has a playlist with it: as long as a playlist lasts
+    /// (§6.2.2).
+    fn is_long_gone(&self, msn: u64) -> bool {
+        let listed = self.facts.tip.open.saturating_sub(self.text.first());
+        msn < self.text.first().saturating_sub(listed)
+    }
+
     /// Whether a file is the next one to come.
     pub(crate) fn hints(&self, file: &File) -> bool {
         let tip = self.facts.tip;
@@ -177,6 +184,7 @@ impl Version {
 /// Where a file's media come from, by what hangs on the board.
 pub(super) fn listed(version: &Version, file: &File, source: Source, board: Board) -> Listed {
     match file {
+        File::Segment(msn) | File::Part(msn, _) if version.is_long_gone(*msn) => Listed::Gone,
         File::Segment(_) | File::Part(..) if version.lists(file) => Listed::Now(source),
         File::Segment(_) | File::Part(..) if version.hints(file) => Listed::Next(source, board),
         File::Segment(_) | File::Part(..) => Listed::Gone,

@@ -68,7 +68,9 @@ impl Room {
         let now = Instant::now();
         let mut state = self.lock();
         let new = !state.boards.contains_key(&track) || !state.kept;
-        state.stream.on(Event::Asked(track), now);
+        for changed in state.stream.on(Event::Asked(track), now) {
+            self.hang(&mut state, changed, now);
+        }
         let board = state.boards.entry(track).or_insert_with(|| Pinboard {
             notice: watch::Sender::default(),
             wants: [None, None],
@@ -101,7 +103,7 @@ impl Room {
         let group = state.stream.group();
         let announced = state.stream.shown(track).map(|shown| shown.origin);
         let source = match number {
-            Some(number) => first(state.stream.source(number), announced),
+            Some(number) => first(self.source(&state, number), announced),
             // Named by its content: whoever has it.
             None => {
                 let others = (0..self.shared.upstream.count()).filter(|other| !group.contains(other));
@@ -121,6 +123,15 @@ impl Room {
             Some(version) => board::listed(&version, file, source, receiver),
             None => Listed::Unknown(source),
         }
+    }
+
+    /// Where a number's media come from; as long as nobody leads, from anywhere.
+    fn source(&self, state: &State, number: u64) -> Source {
+        let mut source = state.stream.source(number);
+        if source.origins.is_empty() {
+            source.origins = (0..self.shared.upstream.count()).collect();
+        }
+        source
     }
 
     /// Origins that have the stream as it is, the one that leads first.
@@ -221,7 +232,7 @@ impl Room {
                     File::Segment(msn) | File::Part(msn, _) => *msn,
                     _ => continue,
                 };
-                let source = first(state.stream.source(number), Some(shown.origin));
+                let source = first(self.source(state, number), Some(shown.origin));
                 let route = Route::Hls(self.name.clone(), track.rendition, file);
                 self.shared.depot.prefetch(&route, source);
             }

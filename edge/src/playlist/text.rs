@@ -124,6 +124,11 @@ impl Text {
         &self.next
     }
 
+    /// When what it lists ends, in milliseconds since 1970, if it says.
+    pub(crate) fn ends_ms(&self) -> Option<i64> {
+        self.next.starts_ms?.checked_add(i64::try_from(self.next.length.as_millis()).ok()?)
+    }
+
     /// Number of the first segment.
     pub(crate) fn first(&self) -> u64 {
         self.blocks.first().map_or(self.next.number, |block| block.number)

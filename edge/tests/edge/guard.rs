@@ -51,6 +51,8 @@ async fn nothing_a_viewer_sends_gets_through() {
         let first = lines.remove(0);
         assert!(first.starts_with("GET /hls/foo/source/") && first.ends_with(".m4s HTTP/1.1"), "{first}");
         lines.sort_unstable();
+        let trail = lines.remove(1);
+        assert!(trail.starts_with("cdn-loop: live360-") && !trail.contains(','), "{trail}");
         assert_eq!(lines, ["accept-encoding: identity", host.as_str(), agent]);
     }
 }

@@ -1,26 +1,11 @@
 //! Media files: one fetch, whatever viewers and origins do.
 
-use crate::support::{Do, Gate, Got, Origin, Running, head, media, send, status, whole};
+use crate::support::{Do, Gate, Got, Origin, Running, halting, head, media, send, status, whole};
 use http::Method;
 use http_body_util::BodyExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SEGMENT: &str = "/hls/foo/source/7.m4s";
-
-/// An origin whose segment stops half way until the gate opens.
-async fn halting(body: &bytes::Bytes, gate: &Gate) -> Origin {
-    let (body, gate) = (body.clone(), gate.clone());
-    Origin::start(move |_| {
-        let half = body.len() / 2;
-        vec![
-            head(200, "video/mp4", "seven", body.len()),
-            send(body.slice(..half)),
-            Do::Wait(gate.clone()),
-            send(body.slice(half..)),
-        ]
-    })
-    .await
-}
 
 #[tokio::test]
 async fn two_hundred_viewers_of_a_cold_segment_make_one_request() {

@@ -75,7 +75,7 @@ async fn asking_too_far_ahead_is_refused_and_holds_nothing_upstream() {
     for query in ["_HLS_msn=x", "_HLS_part=1", "_HLS_skip=maybe"] {
         assert_eq!(edge.get(&format!("{PLAIN}?{query}")).await.status, 400, "{query}");
     }
-    assert!(origin.targets().iter().all(|target| target == PLAIN));
+    assert!(origin.targets().iter().all(|target| [PLAIN, NEXT].contains(&target.as_str())), "one follower");
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn any_number_that_is_there_is_one_key() {
     for target in all {
         assert_eq!(edge.get(&target).await.text(), playlist(9, 1));
     }
-    assert!(origin.targets().iter().all(|target| target == PLAIN));
+    assert!(origin.targets().iter().all(|target| [PLAIN, NEXT].contains(&target.as_str())), "one follower");
 }
 
 #[tokio::test]
@@ -120,7 +120,8 @@ async fn an_origin_that_gives_up_a_wait_is_believed() {
     let edge = Running::start(&[&origin]).await;
     let got = edge.get(NEXT).await;
     assert_eq!((got.status.as_u16(), got.header("retry-after"), got.header("cache-control")), (503, "1", "no-store"));
-    assert_eq!(origin.targets(), [PLAIN, NEXT]);
+    // It says so at once each time, and is asked again at a pace that it can bear.
+    assert!(origin.targets().len() < 60, "{} questions in six seconds", origin.targets().len());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! An origin that follows a script, an edge before it, and viewers.
 
+use crate::sim::Sim;
 use bytes::{Bytes, BytesMut};
 use edge::Edge;
 use futures_util::StreamExt;
@@ -11,14 +12,27 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use service::config::Config;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+
+/// How long anything may take that should take a moment: what hangs says so before the test is ended from outside.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits for what must come soon.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited {} s for {what}", DEADLINE.as_secs()),
+    }
+}
 
 /// Opens once, for everybody.
 pub(crate) type Gate = CancellationToken;
@@ -141,6 +155,21 @@ pub(crate) fn media(length: usize) -> Bytes {
     (0..length).map(|i| (i % 251) as u8).collect()
 }
 
+/// An origin whose segment stops half way until the gate opens.
+pub(crate) async fn halting(body: &Bytes, gate: &Gate) -> Origin {
+    let (body, gate) = (body.clone(), gate.clone());
+    Origin::start(move |_| {
+        let half = body.len() / 2;
+        vec![
+            head(200, "video/mp4", "seven", body.len()),
+            send(body.slice(..half)),
+            Do::Wait(gate.clone()),
+            send(body.slice(half..)),
+        ]
+    })
+    .await
+}
+
 /// An edge that runs. Dropped, it is gone.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
@@ -155,14 +184,49 @@ impl Running {
     }
 
     pub(crate) async fn with(origins: Vec<String>, cache_bytes: u64) -> Self {
+        Self::configured(origins, |config| config.edge.cache_bytes = cache_bytes).await
+    }
+
+    /// Before simulated origins.
+    pub(crate) async fn before(sims: &[&Sim]) -> Self {
+        Self::configured(sims.iter().map(|sim| sim.url()).collect(), |_| {}).await
+    }
+
+    /// With a config that differs from the default.
+    pub(crate) async fn configured(origins: Vec<String>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.edge.http = "127.0.0.1:0".parse().unwrap();
-        config.edge.cache_bytes = cache_bytes;
+        change(&mut config);
         let shutdown = CancellationToken::new();
         let edge = Edge::bind(&config, origins, shutdown.clone()).await.unwrap();
         let (address, stat) = (edge.addr(), Box::new(edge.stat()));
         let task = AbortOnDropHandle::new(tokio::spawn(edge.run()));
         Self { address, shutdown, task, stat }
+    }
+
+    /// Waits until `/stat` is as `look` wants it. There is nothing to be told by, so it is looked at again and again.
+    async fn until(&self, what: &str, look: impl Fn(&serde_json::Value) -> bool) {
+        within(what, async {
+            while !look(&(self.stat)()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Waits until so many viewers at least are parked on a rendition's playlist.
+    pub(crate) async fn parked(&self, stream: &str, rendition: &str, viewers: usize) {
+        let parked = |stat: &serde_json::Value| {
+            let tracks = rooms(stat, stream).flat_map(|room| room["tracks"].as_array().cloned().unwrap_or_default());
+            let of_it = tracks.filter(|track| track["rendition"] == rendition && track["iframes"] == false);
+            of_it.filter_map(|track| track["viewers"].as_u64()).sum::<u64>()
+        };
+        self.until("viewers to be parked", |stat| parked(stat) >= viewers as u64).await;
+    }
+
+    /// Waits until nobody follows a stream any more.
+    pub(crate) async fn left_alone(&self, stream: &str) {
+        self.until("the followers to end", |stat| rooms(stat, stream).all(|room| room["followed"] == false)).await;
     }
 
     pub(crate) fn stat(&self, pointer: &str) -> u64 {
@@ -205,6 +269,10 @@ impl Running {
     }
 }
 
+fn rooms<'a>(stat: &'a serde_json::Value, stream: &'a str) -> impl Iterator<Item = &'a serde_json::Value> {
+    stat["streams"].as_array().unwrap().iter().filter(move |room| room["name"] == stream)
+}
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Got {
@@ -238,5 +306,11 @@ impl Got {
 
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// For reports of failures.
+    pub(crate) fn text_or_size(&self) -> String {
+        let bytes = || format!("{} bytes, {}", self.body.len(), if self.clean { "clean" } else { "broken off" });
+        std::str::from_utf8(&self.body).map_or_else(|_| bytes(), str::to_owned)
     }
 }

@@ -1,0 +1,495 @@
+//! A live origin that does as the test says: its stream goes on when told so, and it fails in the ways that origins fail.
+//!
+//! What it says is `stream`'s, which is pure; here are its sockets, its faults, and the book of who asked for what. The
+//! clock is used for nothing but what the test ordered: slowness, jitter, [`Sim::run`], and the 503 after three targets.
+
+pub(crate) mod stream;
+
+use crate::support::within;
+use bytes::Bytes;
+use media::hls::reload::{Answer, Ask, judge};
+use media::route::{File, Route};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use stream::{Progress, Terms, There, hash, multivariant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// What goes wrong with requests, until told otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Bodies come at so many bytes/s.
+    Slow(u64),
+    /// Announces a whole body, sends half of it and hangs up.
+    Truncate,
+    /// Sends half of a body and then nothing for as long as the fault lasts.
+    Stall,
+    /// Takes a request and says nothing for as long as the fault lasts.
+    Hang,
+    /// Answers with this status.
+    Status(u16),
+    /// Answers after a while, at most so many ms.
+    Jitter(u64),
+}
+
+/// What changes while it runs.
+#[derive(Debug, Clone)]
+struct State {
+    /// How far the encoder is.
+    encoded: Progress,
+    /// How far the playlists are.
+    shown: Progress,
+    frozen: bool,
+    /// By a piece of the target; the first that fits counts.
+    faults: Vec<(&'static str, Fault)>,
+}
+
+/// Who asked for what.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    /// Heads of all requests.
+    pub(crate) heads: Vec<String>,
+    /// Targets of the requests that are held at the moment.
+    pub(crate) held: BTreeMap<usize, String>,
+}
+
+/// A simulated origin. Dropped, it is gone: connections and all.
+#[derive(Debug)]
+pub(crate) struct Sim {
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) address: SocketAddr,
+    state: watch::Sender<State>,
+    book: watch::Sender<Book>,
+    serving: Mutex<Option<(CancellationToken, AbortOnDropHandle<()>)>>,
+}
+
+/// What one connection needs.
+#[derive(Clone)]
+struct Desk {
+    terms: Arc<Terms>,
+    state: watch::Sender<State>,
+    book: watch::Sender<Book>,
+}
+
+impl Sim {
+    pub(crate) async fn start(terms: Terms) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let progress = Progress::new(&terms);
+        let state = State { encoded: progress.clone(), shown: progress, frozen: false, faults: Vec::new() };
+        let sim = Self {
+            terms: Arc::new(terms),
+            address,
+            state: watch::Sender::new(state),
+            book: watch::Sender::default(),
+            serving: Mutex::default(),
+        };
+        sim.serve(listener);
+        sim
+    }
+
+    /// Two origins of one lineage: they agree object by object as long as they go on together.
+    pub(crate) async fn twins(terms: Terms) -> [Self; 2] {
+        [Self::start(terms.clone()).await, Self::start(terms).await]
+    }
+
+    /// Two origins that one encoder publishes to, each with its own numbers and bytes.
+    pub(crate) async fn strangers(terms: Terms) -> [Self; 2] {
+        [Self::start(terms.clone()).await, Self::start(terms.foreign()).await]
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    // How the stream goes on.
+
+    /// Publishes the next part of every rendition.
+    pub(crate) fn part(&self) {
+        self.go_on(|progress, terms| progress.part(terms));
+    }
+
+    /// Publishes what is left of the segment in progress.
+    pub(crate) fn segment(&self) {
+        self.go_on(|progress, terms| progress.segment(terms));
+    }
+
+    /// Nothing will follow.
+    pub(crate) fn end(&self) {
+        self.go_on(|progress, _| (progress.ended, progress.parts) = (true, 0));
+    }
+
+    /// The source's timeline breaks before the next segment: what is in progress ends here.
+    pub(crate) fn break_off(&self) {
+        self.go_on(|progress, terms| {
+            if progress.parts > 0 {
+                progress.segment(terms);
+            }
+            progress.breaks.insert(progress.open);
+        });
+    }
+
+    /// Goes on by the clock until the handle is dropped.
+    pub(crate) fn run(&self) -> AbortOnDropHandle<()> {
+        let desk = self.desk();
+        let step = Duration::from_millis(self.terms.part_ms.into());
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut tick = tokio::time::interval(step);
+            loop {
+                tick.tick().await;
+                desk.state.send_modify(|state| state.go_on(|progress| progress.part(&desk.terms)));
+            }
+        }))
+    }
+
+    fn go_on(&self, change: impl Fn(&mut Progress, &Terms)) {
+        self.state.send_modify(|state| state.go_on(|progress| change(progress, &self.terms)));
+    }
+
+    /// How far its playlists are: the segment in progress and its parts.
+    pub(crate) fn tip(&self) -> (u64, u32) {
+        let state = self.state.borrow();
+        (state.shown.open, state.shown.parts)
+    }
+
+    /// What its playlist says at the moment.
+    pub(crate) fn playlist(&self, rendition: &str) -> String {
+        self.state.borrow().shown.playlist(&self.terms, rendition, false)
+    }
+
+    /// The same as a delta update.
+    pub(crate) fn delta(&self, rendition: &str) -> String {
+        self.state.borrow().shown.playlist(&self.terms, rendition, true)
+    }
+
+    // What goes wrong.
+
+    /// Playlists answer 200 and don't go on; what it holds, it holds for good.
+    pub(crate) fn freeze(&self) {
+        self.state.send_modify(|state| state.frozen = true);
+    }
+
+    /// Playlists are where the encoder is.
+    pub(crate) fn thaw(&self) {
+        self.state.send_modify(|state| (state.frozen, state.shown) = (false, state.encoded.clone()));
+    }
+
+    /// Playlists fall back by so many segments, as those of another origin behind the same address would.
+    pub(crate) fn fall_back(&self, segments: u64) {
+        self.state.send_modify(|state| {
+            state.shown.open -= segments;
+            state.frozen = true;
+        });
+    }
+
+    /// From now on this happens to requests whose target has `piece` in it.
+    pub(crate) fn fault(&self, piece: &'static str, fault: Fault) {
+        self.state.send_modify(|state| state.faults.insert(0, (piece, fault)));
+    }
+
+    /// All faults are over.
+    pub(crate) fn mend(&self) {
+        self.state.send_modify(|state| state.faults.clear());
+    }
+
+    /// It is gone, in the middle of whatever it sends; connections are refused.
+    pub(crate) async fn die(&self) {
+        let Some((stop, task)) = self.serving.lock().unwrap().take() else { return };
+        stop.cancel();
+        task.await.unwrap();
+        self.book.send_modify(|book| book.held.clear());
+    }
+
+    /// It listens again at the same address.
+    pub(crate) async fn come_back(&self) {
+        self.serve(TcpListener::bind(self.address).await.unwrap());
+    }
+
+    // Who asked for what.
+
+    /// Heads of all requests so far.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.book.borrow().heads.clone()
+    }
+
+    /// Methods and targets of all requests so far.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.book.borrow().heads.iter().map(|head| request_of(head)).collect()
+    }
+
+    /// How many requests had this in their method and target.
+    pub(crate) fn count(&self, piece: &str) -> usize {
+        self.book.borrow().count(piece)
+    }
+
+    /// How many GETs there were for exactly this target.
+    pub(crate) fn gets(&self, target: &str) -> usize {
+        let line = format!("GET {target}");
+        self.book.borrow().heads.iter().filter(|head| request_of(head) == line).count()
+    }
+
+    /// Waits until the book is as `look` wants it.
+    pub(crate) async fn until(&self, what: &str, look: impl FnMut(&Book) -> bool) {
+        let mut book = self.book.subscribe();
+        let told = within(what, book.wait_for(look)).await.is_ok();
+        assert!(told, "the book is as old as the sim");
+    }
+
+    /// Waits until it holds a request with `piece` in its target.
+    pub(crate) async fn holds(&self, piece: &str) {
+        self.until(&format!("a held request for {piece}"), |book| book.holds(piece)).await;
+    }
+
+    /// Waits until so many requests with `piece` in their method and target have come.
+    pub(crate) async fn asked(&self, piece: &str, times: usize) {
+        self.until(&format!("{times} requests for {piece}"), |book| book.count(piece) >= times).await;
+    }
+
+    fn desk(&self) -> Desk {
+        Desk { terms: Arc::clone(&self.terms), state: self.state.clone(), book: self.book.clone() }
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let (desk, stop) = (self.desk(), CancellationToken::new());
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    () = stopped.cancelled() => break,
+                    accepted = listener.accept() => {
+                        let (stream, _) = accepted.unwrap();
+                        stream.set_nodelay(true).unwrap();
+                        let desk = desk.clone();
+                        connections.spawn(async move { desk.connection(stream).await });
+                    }
+                }
+            }
+            drop(listener);
+            connections.shutdown().await;
+        });
+        *self.serving.lock().unwrap() = Some((stop, AbortOnDropHandle::new(task)));
+    }
+}
+
+impl State {
+    fn go_on(&mut self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.encoded);
+        if !self.frozen {
+            self.shown = self.encoded.clone();
+        }
+    }
+
+    fn fault(&self, target: &str) -> Option<Fault> {
+        self.faults.iter().find(|(piece, _)| target.contains(piece)).map(|(_, fault)| *fault)
+    }
+}
+
+impl Book {
+    pub(crate) fn count(&self, piece: &str) -> usize {
+        self.heads.iter().filter(|head| request_of(head).contains(piece)).count()
+    }
+
+    pub(crate) fn holds(&self, piece: &str) -> bool {
+        self.held.values().any(|target| target.contains(piece))
+    }
+}
+
+/// `GET /path?query`
+fn request_of(head: &str) -> String {
+    head.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// A whole answer, before anything happens to it.
+struct Said {
+    status: u16,
+    kind: &'static str,
+    body: Bytes,
+}
+
+impl Said {
+    fn words(status: u16, words: &'static str) -> Self {
+        Self { status, kind: "text/plain", body: words.into() }
+    }
+
+    fn text(text: String) -> Self {
+        Self { status: 200, kind: "application/vnd.apple.mpegurl", body: text.into() }
+    }
+
+    fn media(body: Bytes) -> Self {
+        Self { status: 200, kind: "video/mp4", body }
+    }
+
+    fn head(&self, status: u16) -> String {
+        let etag = if self.status == 200 { format!("etag: \"{:016x}\"\r\n", hash(&self.body)) } else { String::new() };
+        let length = if status == 304 { String::new() } else { format!("content-length: {}\r\n", self.body.len()) };
+        format!("HTTP/1.1 {status} X\r\ncontent-type: {}\r\n{etag}{length}\r\n", self.kind)
+    }
+}
+
+impl Desk {
+    async fn connection(&self, mut stream: TcpStream) {
+        loop {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read_u8().await {
+                    Ok(byte) => head.push(byte),
+                    Err(_) => return,
+                }
+            }
+            let head = String::from_utf8(head).unwrap();
+            let mut number = 0;
+            self.book.send_modify(|book| {
+                number = book.heads.len();
+                book.heads.push(head.clone());
+            });
+            let sent = tokio::select! {
+                said = self.answer(number, &head) => self.send(&mut stream, &head, &said).await,
+                () = hung_up(&stream) => false,
+            };
+            self.book.send_if_modified(|book| book.held.remove(&number).is_some());
+            if !sent {
+                return;
+            }
+        }
+    }
+
+    /// What there is to say, once there is something.
+    async fn answer(&self, number: usize, head: &str) -> Said {
+        let target = head.split(' ').nth(1).unwrap();
+        let mut state = self.state.subscribe();
+        let fault = state.borrow().fault(target);
+        match fault {
+            Some(Fault::Status(status)) => return Said::words(status, "as the test says"),
+            Some(Fault::Hang) => {
+                let _ = state.wait_for(|state| state.fault(target) != Some(Fault::Hang)).await;
+            }
+            Some(Fault::Jitter(most)) => {
+                let ms = hash(format!("{number} {target}").as_bytes()) % (most + 1);
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+            }
+            _ => {}
+        }
+        let given_up = tokio::time::sleep(Duration::from_secs((3 * self.terms.target_s()).into()));
+        tokio::pin!(given_up);
+        loop {
+            let frozen = {
+                let state = state.borrow_and_update();
+                if let Some(said) = self.look(target, &state.shown) {
+                    return said;
+                }
+                state.frozen
+            };
+            self.book.send_if_modified(|book| book.held.insert(number, target.to_owned()).is_none());
+            tokio::select! {
+                _ = state.changed() => {}
+                () = &mut given_up, if !frozen => return Said::words(503, "nothing came for three targets"),
+            }
+        }
+    }
+
+    /// `None`: not yet.
+    fn look(&self, target: &str, progress: &Progress) -> Option<Said> {
+        let terms = &*self.terms;
+        let nothing = Some(Said::words(404, "the sim has no such thing"));
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (rendition, file) = match Route::parse(path) {
+            Some(Route::Streams) => {
+                let body = format!("{{\"streams\":[{{\"name\":\"{}\"}}]}}", terms.name).into();
+                return Some(Said { status: 200, kind: "application/json", body });
+            }
+            Some(Route::Multivariant(name)) if name.as_str() == terms.name => {
+                return Some(Said::text(multivariant(terms)));
+            }
+            Some(Route::Hls(name, rendition, file)) if name.as_str() == terms.name => (rendition.to_string(), file),
+            _ => return nothing,
+        };
+        if !terms.renditions.contains(&rendition.as_str()) {
+            return nothing;
+        }
+        let ask = if terms.low_latency { directives(query) } else { Ask::default() };
+        let ask = if file == File::IFrames { Ask { part: None, ..ask } } else { ask };
+        match file {
+            File::Playlist | File::IFrames => match judge(progress.tip(terms), ask, terms.part_ms) {
+                Answer::Wait => None,
+                Answer::Bad(words) => Some(Said::words(400, words)),
+                Answer::Now if file == File::IFrames => Some(Said::text(progress.iframes(terms, &rendition))),
+                Answer::Now => {
+                    Some(Said::text(progress.playlist(terms, &rendition, query.contains("_HLS_skip="))))
+                }
+            },
+            file => match progress.file(terms, &rendition, &file) {
+                There::Is(bytes) => Some(Said::media(bytes)),
+                There::Next => None,
+                There::Not => nothing,
+            },
+        }
+    }
+
+    /// `false`: the connection is no good any more.
+    async fn send(&self, stream: &mut TcpStream, head: &str, said: &Said) -> bool {
+        let target = head.split(' ').nth(1).unwrap();
+        let condition = head.lines().find_map(|line| line.strip_prefix("if-none-match: "));
+        let known = said.status == 200 && condition == Some(&format!("\"{:016x}\"", hash(&said.body)));
+        let status = if known { 304 } else { said.status };
+        if stream.write_all(said.head(status).as_bytes()).await.is_err() {
+            return false;
+        }
+        if known || head.starts_with("HEAD ") {
+            return true;
+        }
+        let mut state = self.state.subscribe();
+        let fault = if said.status == 200 { state.borrow().fault(target) } else { None };
+        let (half, rest) = said.body.split_at(said.body.len() / 2);
+        match fault {
+            Some(Fault::Truncate) => {
+                let _ = stream.write_all(half).await;
+                false
+            }
+            Some(Fault::Stall) => {
+                let _ = stream.write_all(half).await;
+                let _ = state.wait_for(|state| state.fault(target) != Some(Fault::Stall)).await;
+                stream.write_all(rest).await.is_ok()
+            }
+            Some(Fault::Slow(rate)) => trickle(stream, &said.body, rate).await,
+            _ => stream.write_all(&said.body).await.is_ok(),
+        }
+    }
+}
+
+/// Sends at so many bytes/s, twenty times a second.
+async fn trickle(stream: &mut TcpStream, body: &[u8], rate: u64) -> bool {
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    for piece in body.chunks((rate / 20).max(1) as usize) {
+        tick.tick().await;
+        if stream.write_all(piece).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Ends when the other side has closed the connection.
+async fn hung_up(stream: &TcpStream) {
+    match stream.peek(&mut [0]).await {
+        Ok(0) | Err(_) => {}
+        Ok(_) => std::future::pending().await,
+    }
+}
+
+fn directives(query: &str) -> Ask {
+    let number = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    Ask {
+        msn: number("_HLS_msn").map(|text| text.parse().unwrap()),
+        part: number("_HLS_part").map(|text| text.parse().unwrap()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! Edges before edges: a shield, and what was never meant to be, a ring.
+
+use crate::sim::Sim;
+use crate::sim::stream::Terms;
+use crate::support::{Running, within};
+use crate::viewer::Viewer;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+/// A load balancer: whoever it stands before is said later. Counts the requests that go through it.
+struct Relay {
+    address: SocketAddr,
+    target: Arc<OnceLock<SocketAddr>>,
+    requests: Arc<AtomicUsize>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Relay {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (target, requests) = (Arc::new(OnceLock::<SocketAddr>::new()), Arc::new(AtomicUsize::new(0)));
+        let (to, count) = (Arc::clone(&target), Arc::clone(&requests));
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (here, _) = listener.accept().await.unwrap();
+                let there = TcpStream::connect(to.get().unwrap()).await.unwrap();
+                connections.spawn(pass(here, there, Arc::clone(&count)));
+            }
+        });
+        Self { address, target, requests, _task: AbortOnDropHandle::new(task) }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn stand_before(&self, edge: &Running) {
+        self.target.set(edge.address).unwrap();
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+async fn pass(here: TcpStream, there: TcpStream, count: Arc<AtomicUsize>) {
+    let (mut from_here, mut to_here) = here.into_split();
+    let (mut from_there, mut to_there) = there.into_split();
+    let forth = async {
+        let (mut buffer, mut end) = ([0; 4096], Vec::new());
+        while let Ok(bytes @ 1..) = from_here.read(&mut buffer).await {
+            // Requests have no bodies: each ends with an empty line, which may come in two pieces.
+            end.extend_from_slice(&buffer[..bytes]);
+            count.fetch_add(end.windows(4).filter(|four| four == b"\r\n\r\n").count(), Ordering::Relaxed);
+            end.drain(..end.len().saturating_sub(3));
+            if to_there.write_all(&buffer[..bytes]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = forth => {}
+        _ = tokio::io::copy(&mut from_there, &mut to_here) => {}
+    }
+}
+
+/// Everything that goes upstream in another way.
+const TARGETS: [&str; 7] = [
+    "/hls/foo.m3u8",
+    "/hls/foo/source/index.m3u8",
+    "/hls/foo/source/index.m3u8?_HLS_msn=7&_HLS_part=1",
+    "/hls/foo/source/7.m4s",
+    "/hls/foo/source/7.1.m4s",
+    "/hls/foo/source/init-0123456789abcdef.mp4",
+    "/api/streams",
+];
+
+/// Requests through a relay that one viewer's request may cause: followers of a playlist ask a few times before they
+/// know better, and a failed fetch may be tried again.
+const FEW: usize = 8;
+
+/// Every address is refused through this edge, and no storm rises.
+async fn check_ring(edge: &Running, relays: &[&Relay]) {
+    for target in TARGETS {
+        let before: usize = relays.iter().map(|relay| relay.requests()).sum();
+        let got = within(target, edge.get(target)).await;
+        assert_eq!((got.status.as_u16(), got.header("cache-control")), (508, "no-store"), "{target}: {}", got.text());
+        let caused = relays.iter().map(|relay| relay.requests()).sum::<usize>() - before;
+        assert!(caused <= FEW * relays.len(), "{target}: {caused} requests");
+    }
+    // A crowd makes it no worse.
+    let before: usize = relays.iter().map(|relay| relay.requests()).sum();
+    for got in edge.crowd(200, "/hls/foo/source/8.m4s").await {
+        assert_eq!(got.status, 508, "{}", got.text());
+    }
+    for got in edge.crowd(200, "/hls/bar/source/index.m3u8").await {
+        assert_eq!(got.status, 508, "{}", got.text());
+    }
+    let caused = relays.iter().map(|relay| relay.requests()).sum::<usize>() - before;
+    assert!(caused <= 4 * FEW * relays.len(), "{caused} requests");
+}
+
+#[tokio::test]
+async fn an_edge_that_is_its_own_origin_says_so_at_once() {
+    let relay = Relay::start().await;
+    let edge = Running::configured(vec![relay.url()], |_| {}).await;
+    relay.stand_before(&edge);
+    check_ring(&edge, &[&relay]).await;
+}
+
+#[tokio::test]
+async fn edges_that_are_each_others_origins_say_so_at_once() {
+    let relays = [Relay::start().await, Relay::start().await, Relay::start().await];
+    let [a, b, c] = &relays;
+    let mut edges = Vec::new();
+    for (relay, next) in [(a, b), (b, c), (c, a)] {
+        let edge = Running::configured(vec![next.url()], |_| {}).await;
+        relay.stand_before(&edge);
+        edges.push(edge);
+    }
+    for edge in &edges {
+        check_ring(edge, &[a, b, c]).await;
+    }
+}
+
+#[tokio::test]
+async fn an_edge_with_one_good_origin_and_itself_serves_what_there_is() {
+    let sim = Sim::start(Terms::default()).await;
+    let relay = Relay::start().await;
+    let edge = Running::configured(vec![relay.url(), sim.url()], |_| {}).await;
+    relay.stand_before(&edge);
+    let mut viewer = Viewer::join(edge.address, "foo", "source").await;
+    sim.holds("index.m3u8?_HLS").await;
+    for _ in 0..6 {
+        sim.part();
+        viewer.next().await;
+        viewer.fetch().await;
+    }
+    assert!(viewer.playlist.discontinuities().is_empty());
+}
+
+#[tokio::test]
+async fn viewers_behind_two_edges_get_every_part_at_once() {
+    let sim = Sim::start(Terms::default()).await;
+    let shield = Running::before(&[&sim]).await;
+    let edge = Running::configured(vec![format!("http://{}", shield.address)], |_| {}).await;
+    let mut viewers = Vec::new();
+    for rendition in ["source", "audio"] {
+        viewers.push(Viewer::join(edge.address, "foo", rendition).await);
+        sim.holds(&format!("/{rendition}/index.m3u8?_HLS")).await;
+    }
+    viewers.iter_mut().for_each(Viewer::begin_here);
+    for _ in 0..10 {
+        sim.part();
+        for viewer in &mut viewers {
+            viewer.next().await;
+            assert_eq!(viewer.playlist.text, sim.playlist(viewer.rendition()));
+            viewer.fetch().await;
+        }
+    }
+    for viewer in &viewers {
+        for ((msn, part), bytes) in &viewer.media {
+            let whole = || sim.terms.segment(viewer.rendition(), *msn);
+            let expected = part.map_or_else(whole, |part| sim.terms.part(viewer.rendition(), *msn, part));
+            assert_eq!(bytes, &expected, "{} {msn} {part:?}", viewer.rendition());
+        }
+        assert!(viewer.media.len() >= 12, "{:?}", viewer.media.keys());
+    }
+    assert_eq!(edge.get("/hls/foo.m3u8").await.status, 200);
+    // Nothing was asked for twice, whoever asked.
+    let mut media: Vec<String> = sim.requests().into_iter().filter(|request| request.contains("m4s")).collect();
+    let all = media.len();
+    media.sort_unstable();
+    media.dedup();
+    assert_eq!(media.len(), all, "{:?}", sim.requests());
+}
+
+#[tokio::test]
+async fn edges_behind_a_shield_cost_its_origin_one_viewer() {
+    let sim = Sim::start(Terms::default()).await;
+    let shield = Running::before(&[&sim]).await;
+    let shield_url = format!("http://{}", shield.address);
+    let mut edges = Vec::new();
+    for _ in 0..5 {
+        edges.push(Running::configured(vec![shield_url.clone()], |_| {}).await);
+    }
+    let mut viewers = Vec::new();
+    for edge in &edges {
+        viewers.push(Viewer::join(edge.address, "foo", "source").await);
+    }
+    sim.holds("index.m3u8?_HLS").await;
+    viewers.iter_mut().for_each(Viewer::begin_here);
+    let before = sim.count("index.m3u8");
+    for round in 1..=5 {
+        sim.part();
+        for viewer in &mut viewers {
+            viewer.next().await;
+            viewer.fetch().await;
+        }
+        sim.asked("index.m3u8", before + round).await;
+        assert_eq!(sim.count("index.m3u8"), before + round);
+    }
+    for part in 0..4 {
+        assert_eq!(sim.gets(&format!("/hls/foo/source/110.{part}.m4s")), 1);
+    }
+}
