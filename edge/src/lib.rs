@@ -45,7 +45,8 @@ use metrics::gauge;
 use policy::Policy;
 use serve::{Front, FrontParts};
 use service::config::Config;
-use service::http::Limits;
+use service::http::{self, Limits};
+use service::tls::{Facts, Tls, TlsError};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -63,13 +64,18 @@ const SWEEP: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address can't be listened on.
-    #[error("can't listen on edge.http = {address}: {source}")]
+    #[error("can't listen on {key} = {address}: {source}")]
     Bind {
+        /// The key that names it.
+        key: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the system says.
         source: std::io::Error,
     },
+    /// There is no TLS as the config asks for it.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The store of recordings can't be opened.
     #[error("storage.egress: {0}")]
     Store(#[from] store::Error),
@@ -78,11 +84,20 @@ pub enum Error {
     Origins(#[from] BadOrigin),
 }
 
+impl Error {
+    /// Whether the config must be mended, and not the machine.
+    pub fn is_the_configs(&self) -> bool {
+        matches!(self, Self::Tls(error) if error.is_the_configs())
+    }
+}
+
 /// An edge that listens.
 #[derive(Debug)]
 pub struct Edge {
     listener: TcpListener,
     address: SocketAddr,
+    /// For TLS, and where that is.
+    secure: Option<(TcpListener, SocketAddr)>,
     state: State,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -96,10 +111,11 @@ struct State {
     /// Of media and of texts.
     ledgers: [Arc<Ledger>; 2],
     upstream: Arc<Upstream>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Edge {
-    /// Listens on `edge.http`; pulls from `origins`, in order of preference, and recordings from
+    /// Listens on `edge.http`, and with TLS also on `edge.https`; pulls from `origins`, in order of preference, and recordings from
     /// `storage.egress`; if that is not given, what is not in its default place is asked of the origins, which may be
     /// edges themselves. From `shutdown` on it finishes what is in
     /// flight and lets waiting viewers go.
@@ -109,10 +125,12 @@ impl Edge {
         let upstream = Arc::new(Upstream::new(&origins, own.clone())?);
         // Nobody who configured a store means that recordings are elsewhere.
         let vod = Vod::open(&config.egress(), config.storage.egress.is_none()).await?;
-        let wanted = config.edge.http;
-        let bind = |source| Error::Bind { address: wanted, source };
-        let listener = TcpListener::bind(wanted).await.map_err(bind)?;
-        let address = listener.local_addr().map_err(bind)?;
+        let tls = Tls::from_config(config)?;
+        let (listener, address) = listen("edge.http", config.edge.http).await?;
+        let secure = match tls {
+            Some(_) => Some(listen("edge.https", config.edge.https).await?),
+            None => None,
+        };
 
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let millis = |ms: u32| Duration::from_millis(ms.into());
@@ -149,12 +167,23 @@ impl Edge {
         let meters = Meters::default();
         let front = Front { parts: Arc::new(FrontParts { own, hosts, policy, depot, documents, hub, meters }) };
         let ledgers = [media_ledger, texts];
-        Ok(Self { listener, address, state: State { front, ledgers, upstream }, tasks, stop, shutdown })
+        let state = State { front, ledgers, upstream, tls };
+        Ok(Self { listener, address, secure, state, tasks, stop, shutdown })
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for TLS, if it does.
+    pub fn https_addr(&self) -> Option<SocketAddr> {
+        self.secure.as_ref().map(|(_, address)| *address)
+    }
+
+    /// The certificate that it shows, if there is one yet.
+    pub fn certificate(&self) -> Option<Facts> {
+        self.state.tls.as_ref()?.facts()
     }
 
     /// Gives a function that tells how the edge is doing, for `/stat`.
@@ -170,14 +199,29 @@ impl Edge {
 
     /// Serves until the shutdown, then finishes what is in flight.
     pub async fn run(self) {
-        let Self { listener, state, tasks, stop, shutdown, .. } = self;
-        let handler = state.front.clone();
+        let Self { listener, secure, state, tasks, stop, shutdown, .. } = self;
+        let (handler, tls) = (state.front.clone(), state.tls.clone());
         tasks.spawn(keep_house(state, stop.clone()));
-        service::http::serve(listener, handler, Limits::new("edge"), shutdown).await;
+        let plain = http::serve(listener, handler.clone(), Limits::new("edge"), shutdown.clone());
+        let secure = async {
+            if let (Some((listener, _)), Some(tls)) = (secure, tls) {
+                tasks.spawn(Arc::clone(&tls).keep(stop.clone()));
+                http::serve_tls(listener, tls, handler, Limits::new("edge_https"), shutdown).await;
+            }
+        };
+        tokio::join!(plain, secure);
         stop.cancel();
         tasks.close();
         tasks.wait().await;
     }
+}
+
+/// Listens on what a key of the config says.
+async fn listen(key: &'static str, wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let bind = |source| Error::Bind { key, address: wanted, source };
+    let listener = TcpListener::bind(wanted).await.map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
+    Ok((listener, address))
 }
 
 /// Steers an edge that runs. Cloning gives another handle to the same.
@@ -254,6 +298,7 @@ impl State {
             "cache": parts.depot.cache.stat(),
             "documents": parts.documents.count(),
             "parked": parts.hub.parked(),
+            "tls": self.tls.as_ref().map(|tls| tls.facts()),
             "streams": parts.hub.stat(Instant::now()),
         })
     }

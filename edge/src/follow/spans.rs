@@ -24,6 +24,8 @@ struct Span {
     /// The first number of it that viewers know.
     from: u64,
     shift: Shift,
+    /// Discontinuity sequence number of its first segment.
+    disc: u64,
     lineage: u32,
     /// Whom to ask, once it is over.
     origins: Vec<usize>,
@@ -35,7 +37,7 @@ pub(crate) struct Spans(Vec<Span>);
 
 impl Default for Spans {
     fn default() -> Self {
-        Self(vec![Span { from: 0, shift: Shift::default(), lineage: 0, origins: Vec::new() }])
+        Self(vec![Span { from: 0, shift: Shift::default(), disc: 0, lineage: 0, origins: Vec::new() }])
     }
 }
 
@@ -60,8 +62,14 @@ impl Spans {
         self.0.last().map_or(0, |span| span.lineage)
     }
 
-    /// From `from` on (viewers' numbers) another lineage goes on; what was before is with `origins`.
-    pub(crate) fn push(&mut self, from: u64, shift: Shift, origins: Vec<usize>) {
+    /// The least discontinuity sequence number that a number can have.
+    pub(crate) fn disc(&self, number: u64) -> u64 {
+        self.0.iter().rev().find(|span| span.from <= number).map_or(0, |span| span.disc)
+    }
+
+    /// From `from` on (viewers' numbers) another lineage goes on, in the discontinuity `disc`; what was before is with
+    /// `origins`.
+    pub(crate) fn push(&mut self, from: u64, shift: Shift, disc: u64, origins: Vec<usize>) {
         let lineage = self.0.last().map_or(0, |span| span.lineage.wrapping_add(1));
         if let Some(last) = self.0.last_mut() {
             last.origins = origins;
@@ -69,7 +77,7 @@ impl Spans {
         if self.0.len() >= SPANS_MAX {
             self.0.remove(0);
         }
-        self.0.push(Span { from, shift, lineage, origins: Vec::new() });
+        self.0.push(Span { from, shift, disc, lineage, origins: Vec::new() });
     }
 
     /// Where a number's media come from; `now` are the origins that have what grows.
@@ -88,8 +96,8 @@ mod tests {
     #[test]
     fn numbers_stay_with_those_who_had_them() {
         let mut spans = Spans::default();
-        spans.push(100, Shift { number: 60, disc: 1 }, vec![0, 2]);
-        spans.push(110, Shift { number: -5, disc: 2 }, vec![1]);
+        spans.push(100, Shift { number: 60, disc: 1 }, 1, vec![0, 2]);
+        spans.push(110, Shift { number: -5, disc: 2 }, 3, vec![1]);
         for (number, origins, there, lineage) in
             [(99, vec![0, 2], 99, 0), (100, vec![1], 40, 1), (109, vec![1], 49, 1), (110, vec![2, 0], 115, 2)]
         {
@@ -97,5 +105,6 @@ mod tests {
             assert_eq!(source, Source { origins, number: there, lineage }, "{number}");
         }
         assert_eq!((spans.from(), spans.is_plain()), (115, false));
+        assert_eq!([99, 100, 109, 110].map(|number| spans.disc(number)), [0, 1, 1, 3]);
     }
 }

@@ -6,6 +6,7 @@
 use super::stream::{Shown, Stream};
 use super::{Agreement, Check};
 use crate::playlist::{Piece, Shift, Text, pieces};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,9 @@ const BACK_AFTER: Duration = Duration::from_secs(30);
 
 /// What the network may add to a part's coming before it counts as late.
 const SLACK_MAX: Duration = Duration::from_millis(100);
+
+/// A track that is further behind the others than this begins anew behind the break.
+const GAPS_MAX: u64 = 16;
 
 impl Stream {
     /// Decides who leads. `true`: playlists may have changed.
@@ -118,13 +122,20 @@ impl Stream {
         let disc = all.iter().map(|shown| shown.text.in_progress().disc).max().unwrap_or(0).saturating_add(1);
         let shift = Shift { number: difference(from, begins.number), disc: difference(disc, begins.disc) };
         let group = self.group();
+        let mut known: HashMap<u64, u64> = HashMap::new();
+        for (number, disc) in all.iter().flat_map(|shown| discs(&shown.text)) {
+            // A track that lags behind does not know yet that what comes next for it is behind a break.
+            let known = known.entry(number).or_default();
+            *known = disc.max(*known);
+        }
         for followed in self.tracks.values_mut() {
             let Some(shown) = &followed.shown else { continue };
-            let past = go_on_to(from, &shown.text);
+            let disc = |number| known.get(&number).copied().unwrap_or(0).max(self.spans.disc(number));
+            let past = go_on_to(from, &shown.text, disc);
             let window = past.iter().map(|piece| piece.length).sum();
             followed.past = (past, window);
         }
-        self.spans.push(from, shift, group);
+        self.spans.push(from, shift, disc, group);
         self.lead = Some(to);
         for (origin, state) in self.origins.iter_mut().enumerate() {
             state.ahead = None;
@@ -135,14 +146,25 @@ impl Stream {
     }
 }
 
-/// What is listed before the break: all that was shown, and gaps up to its number.
-fn go_on_to(from: u64, shown: &Text) -> Vec<Piece> {
-    let mut past = pieces(shown, 0, Shift::default());
+/// The discontinuity sequence number of everything that a playlist lists, and of what it is about to.
+fn discs(shown: &Text) -> impl Iterator<Item = (u64, u64)> {
+    shown.segments().iter().chain([shown.in_progress()]).map(|block| (block.number, block.disc))
+}
+
+/// What is listed before the break: all that was shown, and gaps up to its number, in the discontinuities that other
+/// tracks have there.
+fn go_on_to(from: u64, shown: &Text, known: impl Fn(u64) -> u64) -> Vec<Piece> {
     let open = shown.in_progress();
+    if from.saturating_sub(open.number) > GAPS_MAX {
+        return Vec::new();
+    }
+    let mut past = pieces(shown, 0, Shift::default());
+    let mut disc = open.disc;
     for number in open.number..from {
         let begun = number == open.number && !open.length.is_zero();
         let length = if begun { open.length } else { shown.facts.target };
-        past.push(Piece::gap(number, open.disc, length));
+        disc = known(number).max(disc);
+        past.push(Piece::gap(number, disc, length));
     }
     past
 }

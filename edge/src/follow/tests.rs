@@ -1,5 +1,7 @@
 //! Two or three origins, step by step.
 
+mod walks;
+
 use super::*;
 use crate::failure::Failure;
 use crate::playlist::Text;

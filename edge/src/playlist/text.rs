@@ -134,6 +134,12 @@ impl Text {
         self.blocks.first().map_or(self.next.number, |block| block.number)
     }
 
+    /// The EXT-X-MAP line in force at a segment.
+    #[cfg(test)]
+    pub(crate) fn map_of(&self, block: &Block) -> Option<&str> {
+        block.map.as_ref().map(|map| self.lines(map))
+    }
+
     /// Some of the text.
     pub(super) fn lines(&self, range: &Range<usize>) -> &str {
         self.all.get(range.clone()).unwrap_or_default()

@@ -168,7 +168,7 @@ async fn a_recording_comes_from_a_bucket_and_is_503_while_that_is_away() {
     }
     let server = Server::ministack();
     server.make_bucket("abc");
-    let endpoint = server.url();
+    let endpoint = server.url().to_owned();
     let run = |role: &str| {
         let env = [
             ("AWS_ENDPOINT_URL_S3", endpoint.as_str()),
