@@ -8,8 +8,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # FFmpeg's headers, and what bindgen and the linker need to bind them.
 BUILD_PACKAGES=(gcc libc6-dev make pkg-config clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev
     libavfilter-dev libavdevice-dev libswscale-dev libswresample-dev)
-# The real publishers and readers of the end-to-end tests.
-TEST_PACKAGES=(ffmpeg librtmp-dev curl)
+# The real publishers and readers of the end-to-end tests; Python for servers that speak S3.
+TEST_PACKAGES=(ffmpeg librtmp-dev curl python3 python3-venv)
 
 # The oldest Node that Vite runs on.
 NODE_MAJOR=20
@@ -95,6 +95,17 @@ nextest() {
     rm -rf "$STATE/nextest-build"
 }
 
+python_servers() {
+    local list=$ROOT/scripts/requirements.txt sum
+    sum=$(python3 --version && sha256sum <"$list")
+    [ -x "$STATE/python/bin/moto_server" ] && fresh python "$sum" && return
+    # Also when Python itself was changed: what was installed for another one doesn't run.
+    step "Making a Python environment below .setup" python3 -m venv --clear "$STATE/python"
+    step "Installing scripts/requirements.txt below .setup" \
+        "$STATE/python/bin/pip" install --disable-pip-version-check -r "$list"
+    done_for python "$sum"
+}
+
 browser() {
     local name
     for name in chromium chromium-browser google-chrome google-chrome-stable; do
@@ -118,4 +129,5 @@ ensure_node
 if [[ " $* " == *" test "* ]]; then
     browser
     nextest
+    python_servers
 fi

@@ -45,6 +45,7 @@ use metrics::gauge;
 use policy::Policy;
 use serve::{Front, FrontParts};
 use service::config::Config;
+use service::shutdown::DRAIN_WITHIN;
 use service::http::{self, Limits};
 use service::tls::{Facts, Tls, TlsError};
 use std::hash::{BuildHasher, RandomState};
@@ -202,11 +203,12 @@ impl Edge {
         let Self { listener, secure, state, tasks, stop, shutdown, .. } = self;
         let (handler, tls) = (state.front.clone(), state.tls.clone());
         tasks.spawn(keep_house(state, stop.clone()));
-        let plain = http::serve(listener, handler.clone(), Limits::new("edge"), shutdown.clone());
+        let limits = |listener| Limits { drain: DRAIN_WITHIN, ..Limits::new(listener) };
+        let plain = http::serve(listener, handler.clone(), limits("edge"), shutdown.clone());
         let secure = async {
             if let (Some((listener, _)), Some(tls)) = (secure, tls) {
                 tasks.spawn(Arc::clone(&tls).keep(stop.clone()));
-                http::serve_tls(listener, tls, handler, Limits::new("edge_https"), shutdown).await;
+                http::serve_tls(listener, tls, handler, limits("edge_https"), shutdown).await;
             }
         };
         tokio::join!(plain, secure);

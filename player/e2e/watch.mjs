@@ -2,12 +2,14 @@
 // end-to-end tests and measurements; knows only the page and its `window.live360` (src/hooks.ts).
 //
 //   node e2e/watch.mjs --url http://127.0.0.1:8088/?url=/hls/foo.m3u8 [--shots DIR] [--wait-for-stream] [--measure SECONDS]
-//                      [--timeout SECONDS]
+//                      [--play SECONDS] [--timeout SECONDS]
 //
 //   --shots            screenshots go there: list.png, player.png, dragged.png
 //   --wait-for-stream  the page is opened before the stream is there: the page must first say so and then play by itself.
 //                      Prints "WAITING" on a line of its own once it says so: the moment to start the stream.
 //   --measure          glass to glass for so long, from the test source's timecode (no drag, no screenshots of it)
+//   --play             once it plays, prints "PLAYING" on a line of its own, watches for so long how it goes on, and says how
+//                      long the picture stood still at most and how far it jumped (no drag, no screenshots of it)
 //   --timeout          how long the picture may take to play, 40 s unless told (counted from the start)
 //
 // Exit: 0 all as it should be; 1 it is not, and "failed" says what; 64 a wrong command line.
@@ -48,7 +50,8 @@ try {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
     // Drawing by software is not what is measured: then as little of it as possible.
-    viewport: options.measureS > 0 ? { width: 480, height: 270 } : { width: 1280, height: 720 },
+    viewport:
+      options.measureS > 0 || options.playS > 0 ? { width: 480, height: 270 } : { width: 1280, height: 720 },
     args: FLAGS,
   });
   await watch(await context.newPage());
@@ -81,9 +84,14 @@ async function watch(page) {
     await settle(page);
     seen.glass_to_glass = await measure(page, options.measureS * 1000);
   }
+  if (options.playS > 0) {
+    console.log("PLAYING");
+    seen.played = await follow(page, options.playS * 1000);
+  }
   await report(page);
-  if (options.measureS === 0) await drag(page);
-  if (options.shots && options.measureS === 0) {
+  const looking = options.measureS === 0 && options.playS === 0;
+  if (looking) await drag(page);
+  if (options.shots && looking) {
     await page.goto(new URL("/", options.url).href);
     await page.locator(".cards .card").first().waitFor();
     await shot(page, "list");
@@ -190,6 +198,53 @@ async function settle(page) {
     );
 }
 
+/**
+ * How it plays on: how long the picture stood still at most, how far it jumped at most (what was never shown), s, and what of
+ * the player's counters grew meanwhile. The video's clock goes on while the page is busy, so only what was looked at twice
+ * without any change counts as standing still.
+ */
+async function follow(page, ms) {
+  const before = await page.evaluate(() => window.live360.stats());
+  const played = await page.evaluate(
+    ms =>
+      new Promise(resolve => {
+        const { video } = window.live360;
+        const began = { at: performance.now(), time: video.currentTime };
+        let last = began;
+        let still = 0;
+        let jumped = 0;
+        const look = () => {
+          const now = { at: performance.now(), time: video.currentTime };
+          const gone = (now.at - last.at) / 1000;
+          if (now.time === last.time) {
+            still = Math.max(still, gone);
+          } else {
+            jumped = Math.max(jumped, now.time - last.time - gone * video.playbackRate);
+            last = now;
+          }
+          if (now.at - began.at < ms) return;
+          clearInterval(timer);
+          resolve({
+            still_s: still,
+            jumped_s: jumped,
+            media_s: now.time - began.time,
+            wall_s: (now.at - began.at) / 1000,
+          });
+        };
+        const timer = setInterval(look, 50);
+      }),
+    ms,
+  );
+  const after = await page.evaluate(() => window.live360.stats());
+  const grown = Object.entries(after.errors).filter(([name, count]) => count !== before.errors[name]);
+  return {
+    ...Object.fromEntries(Object.entries(played).map(([name, value]) => [name, round(value)])),
+    stalls: after.stalls - before.stalls,
+    recoveries: after.recoveries - before.recoveries,
+    errors: Object.fromEntries(grown.map(([name, count]) => [name, count - (before.errors[name] ?? 0)])),
+  };
+}
+
 /** From the source's clock in the picture to this machine's at the moment the picture is shown. */
 async function measure(page, ms) {
   const { samples, unread } = await page.evaluate(
@@ -282,7 +337,7 @@ function round(value) {
 function readArguments() {
   const usage = why => {
     console.error(
-      `${why}\nusage: node e2e/watch.mjs --url URL [--shots DIR] [--wait-for-stream] [--measure S] [--timeout S]`,
+      `${why}\nusage: node e2e/watch.mjs --url URL [--shots DIR] [--wait-for-stream] [--measure S] [--play S] [--timeout S]`,
     );
     process.exit(64);
   };
@@ -293,17 +348,20 @@ function readArguments() {
         shots: { type: "string" },
         "wait-for-stream": { type: "boolean", default: false },
         measure: { type: "string", default: "0" },
+        play: { type: "string", default: "0" },
         timeout: { type: "string", default: "40" },
       },
     });
-    const [measureS, timeoutS] = [Number(values.measure), Number(values.timeout)];
+    const [measureS, playS, timeoutS] = [values.measure, values.play, values.timeout].map(Number);
     if (!URL.canParse(values.url ?? "")) usage("--url must be the address of the page");
-    if (!(measureS >= 0) || !(timeoutS > 0)) usage("--measure and --timeout are seconds");
+    if (!(measureS >= 0) || !(playS >= 0) || !(timeoutS > 0))
+      usage("--measure, --play and --timeout are seconds");
     return {
       url: values.url,
       shots: values.shots,
       waitForStream: values["wait-for-stream"],
       measureS,
+      playS,
       timeoutMs: timeoutS * 1000,
     };
   } catch (error) {

@@ -4,6 +4,8 @@
 mod browser;
 mod cli;
 mod encoders;
+mod failover;
+mod leaving;
 mod lint;
 mod live;
 mod tidy;

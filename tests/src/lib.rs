@@ -4,7 +4,11 @@
 //! condition with a deadline, never for a time.
 #![allow(clippy::panic, reason = "a harness's panic is a test's report")]
 
+pub mod balancer;
 pub mod flv;
+pub mod metadata;
+pub mod origin;
+pub mod pair;
 mod publisher;
 pub mod rtmp;
 pub mod served;

@@ -74,6 +74,19 @@ impl Ffmpeg {
         Self::start(&args)
     }
 
+    /// Encodes and publishes in real time to several servers at once. One that goes away is left behind; nobody waits for
+    /// it, not even for the moment that it takes to notice.
+    pub fn publish_to_all(source: &Source, urls: &[String]) -> Self {
+        let mut args = source.inputs(true);
+        args.extend(source.encoding());
+        let slaves: Vec<String> = urls.iter().map(|url| format!("[f=flv:use_fifo=1:onfail=ignore]{url}")).collect();
+        // Each slave is an FLV muxer of its own, which wants the decoder's configuration before the first picture.
+        let tee = ["-flags", "+global_header", "-map", "0:v", "-map", "1:a", "-f", "tee"];
+        args.extend(tee.map(str::to_owned));
+        args.push(slaves.join("|"));
+        Self::start(&args)
+    }
+
     /// Publishes a file in real time as it is.
     pub fn publish_file(file: &Path, url: &str, options: &[&str]) -> Self {
         Self::send(&["-re"], file, url, options)

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 /// A running `live360`.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub struct Server {
     child: Child,
     ready: Value,
     log: Arc<Mutex<String>>,
+    /// Ends when all that it logs is in `log`.
+    logging: JoinHandle<()>,
     dir: Arc<TempDir>,
 }
 
@@ -41,8 +44,16 @@ impl Server {
 
     /// Starts a role in a folder that may have served another process before.
     pub async fn start(role: &str, sets: &[&str], dir: Arc<TempDir>) -> Self {
+        Self::start_with(role, sets, &[], dir).await
+    }
+
+    /// The same with these variables in its environment.
+    pub async fn start_with(role: &str, sets: &[&str], env: &[(&str, &str)], dir: Arc<TempDir>) -> Self {
         let mut command = Command::new(binary());
+        command.envs(env.iter().copied());
         command.arg(role).args(["--set", &format!("data_dir=\"{}\"", dir.path().join("data").display())]);
+        // Where the tests run is nobody's business.
+        command.args(["--set", "machine.metadata=off"]);
         for key in ["origin.rtmp", "origin.http", "edge.http", "admin.http"] {
             command.args(["--set", &format!("{key}=127.0.0.1:0")]);
         }
@@ -55,7 +66,7 @@ impl Server {
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let sink = log.clone();
         // Ends with the pipe.
-        tokio::spawn(async move {
+        let logging = tokio::spawn(async move {
             let mut lines = stderr.lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 let mut log = sink.lock().expect("no panic while logging");
@@ -70,7 +81,7 @@ impl Server {
         };
         let json = line.strip_prefix("READY ").expect("stdout has one line, READY {json}");
         let ready = serde_json::from_str(json).expect("the READY line is JSON");
-        Self { child, ready, log, dir }
+        Self { child, ready, log, logging, dir }
     }
 
     /// An address of the READY line.
@@ -119,11 +130,29 @@ impl Server {
     }
 
     /// Asks it to leave; returns its exit code.
-    pub async fn leave(mut self) -> Option<i32> {
-        let kill = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().await;
+    pub async fn leave(self) -> Option<i32> {
+        self.signal("TERM").await;
+        self.exit().await
+    }
+
+    /// Sends it a signal.
+    pub async fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().await;
         assert!(kill.expect("kill runs").success());
+    }
+
+    /// Waits for its end; returns its exit code.
+    pub async fn exit(self) -> Option<i32> {
+        self.exit_and_log().await.0
+    }
+
+    /// Waits for its end; returns its exit code and all that it logged.
+    pub async fn exit_and_log(mut self) -> (Option<i32>, String) {
         let status = tokio::time::timeout(crate::DEADLINE, self.child.wait()).await;
-        status.expect("it leaves in time").expect("it was running").code()
+        let code = status.expect("it leaves in time").expect("it was running").code();
+        // A grandchild could keep the pipe open.
+        let _ = tokio::time::timeout(crate::DEADLINE, &mut self.logging).await;
+        (code, self.log())
     }
 
     /// Panics if it has died or a task of it has panicked.

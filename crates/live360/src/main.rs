@@ -3,10 +3,12 @@
 //! No logic of its own. The only crate that reads the environment, installs logger and recorder, and ends the process.
 #![forbid(unsafe_code)]
 
+mod balancer;
 mod cli;
-#[cfg(feature = "origin")]
 mod control;
+mod leaving;
 mod process;
+mod tiers;
 #[cfg(feature = "tools")]
 mod tools;
 
@@ -44,8 +46,13 @@ fn main() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("live360: {error:#}");
-        ExitCode::from(if error.is::<ConfigError>() { WRONG_USAGE } else { FAILED })
+        ExitCode::from(if is_the_configs(&error) { WRONG_USAGE } else { FAILED })
     })
+}
+
+/// Whether the configuration must be mended, and not the machine.
+fn is_the_configs(error: &anyhow::Error) -> bool {
+    error.is::<ConfigError>() || error.downcast_ref::<edge::Error>().is_some_and(edge::Error::is_the_configs)
 }
 
 /// Help and version are what was asked for; all else is a wrong command line.

@@ -1,55 +1,108 @@
-//! A serving process's life: bind, say so, run, drain in order.
+//! A serving process's life: bind, say so, run, leave in order.
 //!
-//! Which tiers there are depends on the role; what they do is theirs.
+//! Which tiers there are depends on the role; what they do is theirs. When who leaves is planned in `leaving`.
 
+use crate::balancer::Balancer;
+use crate::leaving::{self, Cause, Timeline};
+use crate::tiers::{EDGE, Tiers};
 use anyhow::{Context as _, anyhow, bail};
 use edge::Edge;
 use service::admin::{self, Admin};
 use service::config::{Config, LogFormat, Role};
+use service::machine::{Machine, Notice};
 use service::ready::{Bound, Latch};
-use service::shutdown::Signals;
+use service::shutdown::{Asked, Signals};
 use service::telemetry;
-use std::collections::{BTreeMap, HashMap};
-use std::future::Future;
+use service::tls::{Facts, lan_address};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
-use tokio::task::{Id, JoinError, JoinSet};
-use tokio_util::sync::CancellationToken;
+use std::time::SystemTime;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// From the signal to the moment when the process gives up waiting for its tiers; each has a shorter limit of its own.
-const LEAVE_WITHIN: Duration = Duration::from_secs(60);
-
-/// In which order tiers are told to leave: who is asked by another goes after it, and the admin listener watches to the
-/// end.
-const LEAVING_ORDER: [&str; 4] = ["edge", "transcoder", "origin", "admin"];
-
-/// Runs a role until a signal, or until one of its tiers fails.
+/// Runs a role until it is to leave, and leaves.
 pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::take().context("can't take over the signals")?;
     let latch = Latch::default();
     let admin = Admin::new(config.admin.token.clone(), telemetry::install_metrics()?, latch.clone());
-    let mut process = Process { admin, bound: Bound::default(), tiers: Tiers::default() };
-    process.bind(role, &config).await?;
-    let (bound, mut tiers) = process.open(role, &config).await?;
+    let mut process = Process { admin, bound: Bound::default(), tiers: Tiers::default(), balancer: None, tls: None };
+    let machine = process.machine(&config);
+    process.bind(role, &config, machine.as_ref()).await?;
+    let tls = process.tls.take();
+    let (bound, mut tiers, balancer) = process.open(role, &config).await?;
     latch.ready();
-    announce(role, &config, &bound);
-    let signal = tokio::select! {
-        signal = signals.next() => Ok(signal),
-        ended = tiers.any_end() => Err(ended),
+    announce(role, &config, &bound, tls.as_ref());
+    let cause = tokio::select! {
+        asked = signals.next() => Cause::Signal(asked),
+        cause = taken_away(machine) => cause,
+        ended = tiers.any_end() => Cause::Failure(ended),
     };
+    let start = Instant::now();
     latch.leaving();
-    match &signal {
-        Ok(signal) => tracing::info!(signal, "leaving: finishing what is in flight"),
-        Err(why) => tracing::error!(%why, "leaving"),
-    }
+    let edge = matches!(role, Role::Edge | Role::All).then_some(&config.edge);
+    let plan = leaving::plan(&cause, edge);
+    say_why(&cause, &plan);
     tokio::select! {
-        left = tokio::time::timeout(LEAVE_WITHIN, tiers.leave()) => {
-            left.map_err(|_| anyhow!("did not finish within {} s of being told to leave", LEAVE_WITHIN.as_secs()))??;
-        }
-        signal = signals.next() => bail!("{signal} again: left without finishing"),
+        left = leave(&plan, start, &mut tiers, balancer) => left?,
+        asked = at_once(&mut signals, &cause) => bail!("{asked} again: left without finishing"),
     }
-    signal.map(|_| ())
+    match cause {
+        Cause::Failure(error) => Err(error),
+        Cause::Signal(_) | Cause::Machine(..) => Ok(()),
+    }
+}
+
+/// Waits until the machine says that it is to be taken away; for ever if there is none to ask.
+async fn taken_away(machine: Option<watch::Receiver<Notice>>) -> Cause {
+    let Some(mut machine) = machine else { return std::future::pending().await };
+    let leave = match machine.wait_for(|notice| notice.leave.is_some()).await {
+        Ok(notice) => notice.leave.clone(),
+        Err(_) => None,
+    };
+    // Without a notice the task that asks has ended, which is seen where tasks are watched.
+    let Some(leave) = leave else { return std::future::pending().await };
+    let left = leave.by.map(|by| by.duration_since(SystemTime::now()).unwrap_or_default());
+    Cause::Machine(leave.why, left)
+}
+
+/// Waits for the signal of somebody who doesn't want to wait. What manages the process may send its own on the machine's
+/// notice, so after that the first one only says what is known.
+async fn at_once(signals: &mut Signals, cause: &Cause) -> Asked {
+    if matches!(cause, Cause::Machine(..)) {
+        let asked = signals.next().await;
+        tracing::info!(%asked, "leaving already; one more signal, and nothing is waited for");
+    }
+    signals.next().await
+}
+
+/// Leaves step by step, each by its moment.
+async fn leave(plan: &Timeline, start: Instant, tiers: &mut Tiers, balancer: Option<Balancer>) -> anyhow::Result<()> {
+    // Nobody asks it, and what it has in hand takes time.
+    tiers.stop("transcoder");
+    let served = async {
+        if let Some(balancer) = balancer {
+            balancer.leave().await;
+        }
+        sleep_until(Instant::now() + plan.grace).await;
+    };
+    let failed = tokio::select! {
+        // Telling the balancer took too long: it is not waited for.
+        _ = timeout_at(start + plan.serve_until, served) => None,
+        // With a tier gone there is nothing more to serve as before.
+        ended = tiers.any_end() => Some(ended),
+    };
+    let edge_until = (Instant::now() + plan.drain).min(start + plan.edge_until);
+    let left = timeout_at(start + plan.within, tiers.leave(edge_until)).await;
+    left.map_err(|_| anyhow!("did not finish within {} s of being told to leave", plan.within.as_secs()))??;
+    failed.map_or(Ok(()), Err)
+}
+
+fn say_why(cause: &Cause, plan: &Timeline) {
+    let (grace_s, within_s) = (plan.grace.as_secs(), plan.within.as_secs());
+    match cause {
+        Cause::Failure(error) => tracing::error!(why = %error, within_s, "leaving"),
+        _ => tracing::info!(why = %cause, grace_s, within_s, "leaving: finishing what is in flight"),
+    }
 }
 
 /// A process whose listeners are being bound.
@@ -57,16 +110,34 @@ struct Process {
     admin: Admin,
     bound: Bound,
     tiers: Tiers,
+    balancer: Option<Balancer>,
+    /// The certificate that viewers are shown.
+    tls: Option<Facts>,
 }
 
 impl Process {
-    async fn bind(&mut self, role: Role, config: &Config) -> anyhow::Result<()> {
+    /// Begins to ask the machine, if it is one that can be asked.
+    fn machine(&mut self, config: &Config) -> Option<watch::Receiver<Notice>> {
+        let machine = Machine::find(&config.machine, self.tiers.token("machine"))?;
+        let notices = machine.notices();
+        self.admin.stat("machine", machine.stat());
+        self.tiers.spawn("machine", machine.run());
+        Some(notices)
+    }
+
+    async fn bind(
+        &mut self,
+        role: Role,
+        config: &Config,
+        machine: Option<&watch::Receiver<Notice>>,
+    ) -> anyhow::Result<()> {
         #[cfg(feature = "origin")]
         if matches!(role, Role::Origin | Role::All) {
             self.origin(config).await?;
         }
         if matches!(role, Role::Edge | Role::All) {
             self.edge(config).await?;
+            self.balancer = Balancer::open(&config.edge, machine.cloned()).await?;
         }
         #[cfg(feature = "transcoder")]
         if matches!(role, Role::Transcoder | Role::All) {
@@ -93,95 +164,40 @@ impl Process {
     async fn edge(&mut self, config: &Config) -> anyhow::Result<()> {
         let own = self.bound.origin_http.map(|addr| vec![format!("http://{}", reachable(addr))]);
         let origins = config.edge.origins.clone().or(own).unwrap_or_else(|| config.edge_origins());
-        let edge = Edge::bind(config, origins, self.tiers.token("edge")).await?;
-        self.bound.edge_http = Some(edge.addr());
+        let edge = Edge::bind(config, origins, self.tiers.token(EDGE)).await?;
+        (self.bound.edge_http, self.bound.edge_https) = (Some(edge.addr()), edge.https_addr());
+        self.tls = edge.certificate();
         self.admin.stat("edge", edge.stat());
-        self.tiers.spawn("edge", edge.run());
+        self.admin.control(crate::control::of_edge(edge.handle()));
+        self.tiers.spawn(EDGE, edge.run());
         Ok(())
     }
 
     /// Opens the admin listener, last of all.
-    async fn open(mut self, role: Role, config: &Config) -> anyhow::Result<(Bound, Tiers)> {
+    async fn open(mut self, role: Role, config: &Config) -> anyhow::Result<(Bound, Tiers, Option<Balancer>)> {
         let addr = config.admin_http(role);
         let bind = admin::bind(addr, config.admin.token.as_ref());
         let listener = bind.await.with_context(|| format!("can't listen on admin.http = {addr}"))?;
         self.bound.admin_http = listener.local_addr().ok();
         let stop = self.tiers.token("admin");
         self.tiers.spawn("admin", self.admin.run(listener, stop));
-        Ok((self.bound, self.tiers))
-    }
-}
-
-/// What runs, and how to tell each to leave.
-#[derive(Default)]
-struct Tiers {
-    running: JoinSet<()>,
-    names: HashMap<Id, &'static str>,
-    stops: BTreeMap<&'static str, CancellationToken>,
-}
-
-impl Tiers {
-    /// The token that will tell this tier to leave.
-    fn token(&mut self, name: &'static str) -> CancellationToken {
-        self.stops.entry(name).or_default().clone()
-    }
-
-    fn spawn(&mut self, name: &'static str, tier: impl Future<Output = ()> + Send + 'static) {
-        let task = self.running.spawn(tier);
-        self.names.insert(task.id(), name);
-    }
-
-    /// Waits until a tier ends by itself, which none should; gives the words for it.
-    async fn any_end(&mut self) -> anyhow::Error {
-        match self.next_end().await {
-            Ok(name) => anyhow!("{name} ended by itself"),
-            Err(error) => error,
-        }
-    }
-
-    /// Tells one after the other to leave and waits for each.
-    async fn leave(&mut self) -> anyhow::Result<()> {
-        let mut outcome = Ok(());
-        for name in LEAVING_ORDER {
-            if let Some(stop) = self.stops.get(name) {
-                stop.cancel();
-            }
-            while self.names.values().any(|running| *running == name) {
-                let ended = self.next_end().await;
-                outcome = outcome.and(ended.map(|_| ()));
-            }
-        }
-        outcome
-    }
-
-    /// Waits for any tier; a panic is an error.
-    async fn next_end(&mut self) -> anyhow::Result<&'static str> {
-        let (id, panic): (Id, Option<JoinError>) = match self.running.join_next_with_id().await {
-            Some(Ok((id, ()))) => (id, None),
-            Some(Err(error)) => (error.id(), Some(error)),
-            None => bail!("nothing is running"),
-        };
-        let name = self.names.remove(&id).unwrap_or("a task");
-        match panic {
-            None => Ok(name),
-            Some(error) => Err(anyhow!(error).context(format!("{name} failed"))),
-        }
+        Ok((self.bound, self.tiers, self.balancer))
     }
 }
 
 /// Says on stdout where everything listens and, for people who run it all at once, on stderr what to do next.
-fn announce(role: Role, config: &Config, bound: &Bound) {
+fn announce(role: Role, config: &Config, bound: &Bound, tls: Option<&Facts>) {
     if let Err(error) = bound.announce(&mut std::io::stdout()) {
         tracing::warn!(%error, "can't write the READY line to stdout");
     }
     tracing::info!("{}", bound.line());
     if role == Role::All && config.log.format == LogFormat::Human {
         // A closed stderr has nobody to tell.
-        let _ = std::io::stderr().write_all(welcome(bound).as_bytes());
+        let _ = std::io::stderr().write_all(welcome(bound, tls).as_bytes());
     }
 }
 
-fn welcome(bound: &Bound) -> String {
+fn welcome(bound: &Bound, tls: Option<&Facts>) -> String {
     let (Some(rtmp), Some(edge)) = (bound.rtmp, bound.edge_http) else {
         return String::new();
     };
@@ -192,11 +208,31 @@ fn welcome(bound: &Bound) -> String {
         String::new()
     };
     format!(
-        "\n  Watch            http://{}/\n{elsewhere}  OBS              Settings, Stream, Service \"Custom\"\n      Server       \
+        "\n  Watch            http://{}/\n{elsewhere}{}  OBS              Settings, Stream, Service \"Custom\"\n      Server       \
          rtmp://{}/live\n      Stream key   any name, for example test\n  Stop             Ctrl-C\n\n",
         host(edge),
+        bound.edge_https.map(|addr| secure(addr, tls)).unwrap_or_default(),
         host(rtmp),
     )
+}
+
+/// How to come by HTTPS, and what the browser will say to a certificate of this machine's own.
+fn secure(addr: SocketAddr, tls: Option<&Facts>) -> String {
+    let port = addr.port();
+    match tls {
+        Some(Facts { kind: "self-signed", sha256, .. }) => {
+            let ip = lan_address().filter(|_| addr.ip().is_unspecified()).unwrap_or(reachable(addr).ip());
+            format!(
+                "  Phone, headset   https://{}/\n                   (on the same network; the browser warns once, since this \
+                 machine certifies itself. SHA-256:\n                   {sha256})\n",
+                SocketAddr::new(ip, port),
+            )
+        }
+        tls => {
+            let name = tls.and_then(|facts| facts.names.first().cloned()).unwrap_or(reachable(addr).ip().to_string());
+            format!("  Securely         https://{name}:{port}/\n")
+        }
+    }
 }
 
 /// How this machine reaches what it bound: an unspecified address is no destination.
@@ -211,46 +247,98 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+    use tokio::sync::mpsc;
 
-    #[tokio::test]
-    async fn tiers_leave_one_after_the_other() {
-        let mut tiers = Tiers::default();
-        let (sender, mut left) = tokio::sync::mpsc::unbounded_channel();
-        for name in ["admin", "origin", "edge"] {
+    const fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    const PLAN: Timeline = Timeline {
+        grace: seconds(20),
+        serve_until: seconds(60),
+        drain: seconds(90),
+        edge_until: seconds(90),
+        within: seconds(100),
+    };
+
+    /// Tiers that end when they are told to; and which was told when, in seconds.
+    fn tiers(names: [&'static str; 3]) -> (Tiers, mpsc::UnboundedReceiver<(&'static str, u64)>) {
+        let (mut tiers, (sender, told)) = (Tiers::default(), mpsc::unbounded_channel());
+        let start = Instant::now();
+        for name in names {
             let (stop, sender) = (tiers.token(name), sender.clone());
             tiers.spawn(name, async move {
                 stop.cancelled().await;
-                let _ = sender.send(name);
+                let _ = sender.send((name, start.elapsed().as_secs()));
             });
         }
-        tiers.leave().await.unwrap();
-        drop((tiers, sender));
-        let mut order = Vec::new();
-        while let Some(name) = left.recv().await {
-            order.push(name);
-        }
-        assert_eq!(order, ["edge", "origin", "admin"]);
+        (tiers, told)
     }
 
-    #[tokio::test]
-    async fn a_tier_that_ends_or_panics_is_named() {
-        let mut tiers = Tiers::default();
-        tiers.spawn("edge", async {});
-        assert_eq!(tiers.any_end().await.to_string(), "edge ended by itself");
-        tiers.spawn("origin", async { panic!("defect") });
-        assert_eq!(tiers.any_end().await.to_string(), "origin failed");
-        tiers.spawn("edge", async { panic!("defect") });
-        assert!(tiers.leave().await.is_err());
+    async fn all<T>(mut told: mpsc::UnboundedReceiver<T>) -> Vec<T> {
+        let mut order = Vec::new();
+        while let Some(next) = told.recv().await {
+            order.push(next);
+        }
+        order
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_edge_is_told_after_the_grace_and_the_transcoder_at_once() {
+        let (mut tiers, told) = tiers(["edge", "transcoder", "admin"]);
+        leave(&PLAN, Instant::now(), &mut tiers, None).await.unwrap();
+        assert_eq!(all(told).await, [("transcoder", 0), ("edge", 20), ("admin", 20)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_grace_ends_at_its_latest_moment() {
+        let (mut tiers, told) = tiers(["edge", "origin", "admin"]);
+        let plan = Timeline { serve_until: seconds(7), ..PLAN };
+        leave(&plan, Instant::now(), &mut tiers, None).await.unwrap();
+        assert_eq!(all(told).await, [("edge", 7), ("origin", 7), ("admin", 7)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tier_that_fails_in_the_grace_ends_it_and_is_named() {
+        let (mut tiers, told) = tiers(["edge", "origin", "admin"]);
+        tiers.spawn("machine", tokio::time::sleep(seconds(3)));
+        let failed = leave(&PLAN, Instant::now(), &mut tiers, None).await.unwrap_err();
+        assert_eq!(failed.to_string(), "machine ended by itself");
+        assert_eq!(all(told).await, [("edge", 3), ("origin", 3), ("admin", 3)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tier_that_never_ends_is_given_up_in_the_end() {
+        let (mut tiers, _told) = tiers(["edge", "transcoder", "admin"]);
+        tiers.spawn("origin", std::future::pending());
+        let start = Instant::now();
+        let words = leave(&PLAN, start, &mut tiers, None).await.unwrap_err().to_string();
+        assert_eq!(
+            (words.as_str(), start.elapsed()),
+            ("did not finish within 100 s of being told to leave", PLAN.within)
+        );
     }
 
     #[test]
     fn the_welcome_names_addresses_that_work() {
         let bound =
             Bound { rtmp: "127.0.0.1:1935".parse().ok(), edge_http: "0.0.0.0:8088".parse().ok(), ..Bound::default() };
-        let words = welcome(&bound);
+        let words = welcome(&bound, None);
         for part in ["http://127.0.0.1:8088/\n", "rtmp://127.0.0.1:1935/live\n", "port 8088)\n"] {
             assert!(words.contains(part), "{words}");
         }
+        let bound = Bound { edge_https: "192.0.2.1:8443".parse().ok(), ..bound };
+        let facts = Facts {
+            kind: "self-signed",
+            names: vec!["localhost".to_owned()],
+            until: String::new(),
+            sha256: "AB:CD".to_owned(),
+        };
+        let words = welcome(&bound, Some(&facts));
+        assert!(words.contains("https://192.0.2.1:8443/\n") && words.contains("AB:CD"), "{words}");
+        let words = welcome(&bound, Some(&Facts { kind: "files", ..facts }));
+        assert!(words.contains("https://localhost:8443/\n") && !words.contains("AB:CD"), "{words}");
         assert_eq!(reachable("[::]:80".parse().unwrap()).to_string(), "[::1]:80");
     }
 }

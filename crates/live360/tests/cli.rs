@@ -55,7 +55,9 @@ fn a_wrong_configuration_is_64_and_names_key_value_and_what_is_allowed() {
     let words = format!("edge.cache_bytes = 7 (environment LIVE360_EDGE__CACHE_BYTES): {allowed}");
     check(&["edge"], &env, 64, "", &words);
     check(&["edge", "--set", "edge.cash=1"], &[], 64, "", "there is no such key");
-    check(&["edge", "--set", "tls=self-signed"], &[], 64, "", "not available in this version yet");
+    check(&["edge", "--set", "tls=files"], &[], 64, "", "edge.tls_cert = nothing (default): allowed is the path");
+    let files = ["edge", "--set", "tls=files", "--set", "edge.tls_cert=/nonexistent", "--set", "edge.tls_key=k.pem"];
+    check(&files, &[], 64, "", "live360: edge.tls_cert = /nonexistent: can't read it (No such file");
     check(&["edge", "--log", "loud"], &[], 64, "", "log.level = \"loud\"");
     check(&["edge", "--config", "/nonexistent"], &[], 64, "", "can't read the config file /nonexistent");
 }
@@ -86,8 +88,12 @@ struct Edge {
 
 impl Edge {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(more: &[&str]) -> Self {
         let any = ["edge", "--set", "edge.http=127.0.0.1:0", "--set", "admin.http=127.0.0.1:0"];
-        let mut child = live360(&any).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = live360(&[&any, more].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut ready = String::new();
         stdout.read_line(&mut ready).unwrap();
@@ -139,6 +145,18 @@ fn the_ready_line_is_all_of_stdout_and_names_what_answers() {
         assert_eq!(more, "");
         assert!(log.contains("leaving"), "{log}");
     }
+}
+
+#[test]
+fn https_is_offered_beside_http() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = format!("data_dir={}", folder.path().display());
+    let edge = Edge::with(&["--set", "tls=self-signed", "--set", "edge.https=127.0.0.1:0", "--set", &data]);
+    // Who comes without TLS is told so, which needs no client for it here.
+    assert!(edge.get("edge_https", "/").ends_with("https:// instead of http://\n"));
+    assert!(edge.get("edge_http", "/").starts_with("HTTP/1.1 "));
+    assert!(edge.get("admin_http", "/stat").contains("\"kind\": \"self-signed\""));
+    assert!(folder.path().join("tls/self-signed.pem").exists());
 }
 
 #[test]

@@ -37,8 +37,12 @@ pub struct Config {
     pub origin: Origin,
     /// The tier that viewers pull from.
     pub edge: Edge,
+    /// Who certifies this edge's names, with `tls = "acme"`.
+    pub acme: Acme,
     /// The private listener.
     pub admin: Admin,
+    /// The machine it runs on.
+    pub machine: Machine,
     /// Segments and playlists.
     pub hls: Hls,
     /// Where recordings and what is made of them are kept.
@@ -69,10 +73,41 @@ pub struct Origin {
 pub struct Edge {
     /// Where viewers and CDNs pull.
     pub http: SocketAddr,
+    /// Where viewers pull over TLS, unless [`Config::tls`] is off.
+    pub https: SocketAddr,
+    /// The certificate and those it hangs on (PEM), with `tls = "files"`.
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM), with `tls = "files"`.
+    pub tls_key: Option<PathBuf>,
     /// Origins in order of preference. `None`: [`Config::edge_origins`] says which.
     pub origins: Option<Vec<String>>,
     /// Memory for media, in bytes.
     pub cache_bytes: u64,
+    /// After how long without a viewer a playlist is no longer followed, in seconds, beside three target durations.
+    pub idle_s: u64,
+    /// Names that it answers to, without ports. None: to every name.
+    pub hosts: Vec<String>,
+    /// The load balancer's target group (ARN) that this edge takes itself out of when it leaves.
+    pub target_group: Option<String>,
+    /// Under which id it is in that group. `None`: the machine's own.
+    pub target_id: Option<String>,
+    /// How long it goes on serving as before when it leaves, in seconds. `None`: as long as balancers take to notice,
+    /// if there may be any.
+    pub leave_s: Option<u64>,
+}
+
+/// `acme.*` (RFC 8555)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Acme {
+    /// The names to be certified.
+    pub domains: Vec<String>,
+    /// An e-mail address that the authority may write to.
+    pub contact: Option<String>,
+    /// The authority's directory.
+    pub directory: String,
+    /// Certificates (PEM) that the directory's own connection is checked against, beside those that the system trusts.
+    pub ca: Option<PathBuf>,
 }
 
 /// `admin.*`
@@ -83,6 +118,14 @@ pub struct Admin {
     pub http: Option<SocketAddr>,
     /// Opens the private listener beyond this machine to whoever sends it.
     pub token: Option<Secret>,
+}
+
+/// `machine.*`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Machine {
+    /// Where it says that it is to be taken away.
+    pub metadata: Metadata,
 }
 
 /// `hls.*`
@@ -103,9 +146,9 @@ pub struct Hls {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
-    /// Masters: what came in. `None`: `file:` below `data_dir`.
+    /// Masters: what came in. `None`: [`Config::ingest`] says where.
     pub ingest: Option<String>,
-    /// Derivatives: what viewers get. `None`: `file:` below `data_dir`.
+    /// Derivatives: what viewers get. `None`: [`Config::egress`] says where.
     pub egress: Option<String>,
 }
 
@@ -197,6 +240,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where the machine's own metadata is (EC2 instance metadata, version 2).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Metadata {
+    /// Where EC2 has it, if this is EC2.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// At this server, as `http://HOST:PORT`.
+    At(String),
+}
+
 /// Which tiers a process runs; some defaults depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -225,12 +281,42 @@ impl Config {
         self.edge.origins.clone().unwrap_or_else(|| vec!["http://127.0.0.1:8080".to_owned()])
     }
 
+    /// Where masters are kept.
+    pub fn ingest(&self) -> String {
+        self.storage.ingest.clone().unwrap_or_else(|| format!("file:{}", self.data_dir.join("ingest").display()))
+    }
+
+    /// Where derivatives are kept.
+    pub fn egress(&self) -> String {
+        self.storage.egress.clone().unwrap_or_else(|| format!("file:{}", self.data_dir.join("egress").display()))
+    }
+
     /// What is particular to a stream, with what is general filled in: `record` and `ladder` are always there.
     pub fn stream(&self, name: &StreamName) -> Stream {
         let mut stream = self.streams.get(name).cloned().unwrap_or_default();
         stream.record.get_or_insert(self.record);
         stream.ladder.get_or_insert_with(|| self.ladder.clone());
         stream
+    }
+}
+
+impl From<String> for Metadata {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "auto" => Self::Auto,
+            "off" => Self::Off,
+            _ => Self::At(text),
+        }
+    }
+}
+
+impl From<Metadata> for String {
+    fn from(metadata: Metadata) -> Self {
+        match metadata {
+            Metadata::Auto => "auto".to_owned(),
+            Metadata::Off => "off".to_owned(),
+            Metadata::At(server) => server,
+        }
     }
 }
 
@@ -244,7 +330,9 @@ impl Default for Config {
             log: Log::default(),
             origin: Origin::default(),
             edge: Edge::default(),
+            acme: Acme::default(),
             admin: Admin::default(),
+            machine: Machine::default(),
             hls: Hls::default(),
             storage: Storage::default(),
             queue: Queue::default(),
@@ -261,7 +349,18 @@ impl Default for Origin {
 
 impl Default for Edge {
     fn default() -> Self {
-        Self { http: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8088)), origins: None, cache_bytes: 1 << 30 }
+        let http = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8088));
+        let https = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443));
+        let (tls_cert, tls_key) = (None, None);
+        let (origins, target_group, target_id, leave_s) = (None, None, None, None);
+        Self { http, https, tls_cert, tls_key, origins, cache_bytes: 1 << 30, idle_s: 10, hosts: Vec::new(), target_group, target_id, leave_s }
+    }
+}
+
+impl Default for Acme {
+    fn default() -> Self {
+        let directory = "https://acme-v02.api.letsencrypt.org/directory".to_owned();
+        Self { domains: Vec::new(), contact: None, directory, ca: None }
     }
 }
 
@@ -308,6 +407,14 @@ mod tests {
         }
         config.admin.http = Some(loopback(7));
         assert_eq!(port(&config, Role::Edge), 7);
+    }
+
+    #[test]
+    fn stores_lie_below_data_dir_unless_they_are_given() {
+        let mut config = Config { data_dir: "/srv/live".into(), ..Config::default() };
+        assert_eq!((config.ingest(), config.egress()), ("file:/srv/live/ingest".into(), "file:/srv/live/egress".into()));
+        config.storage.egress = Some("s3://abc/x".to_owned());
+        assert_eq!(config.egress(), "s3://abc/x");
     }
 
     #[test]

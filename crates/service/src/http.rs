@@ -1,18 +1,20 @@
 //! HTTP listeners: bodies, handlers, limits, and the answers that every listener of ours gives the same way.
 //!
-//! A tier supplies a [`Handler`], [`serve`] does the rest: HTTP/1.1 and HTTP/2 on one port, limits, CORS, refusals in
-//! words, drain. Knows no URLs and no media; the rules of caching are the caller's.
+//! A tier supplies a [`Handler`], [`serve`] or [`serve_tls`] does the rest: HTTP/1.1 and HTTP/2 on one port, limits, CORS,
+//! refusals in words, drain. Knows no URLs and no media; the rules of caching are the caller's.
 
 mod activity;
 mod body;
 mod connections;
+mod handshake;
 mod range;
 mod response;
 mod serve;
+mod stream;
 
 pub use body::Body;
 pub use response::{Content, accepts_gzip, error, etag_matches, json};
-pub use serve::serve;
+pub use serve::{serve, serve_tls};
 
 use http::request::Parts;
 use http::{Method, Response};
@@ -52,6 +54,8 @@ pub struct Limits {
     pub loopback_is_many: bool,
     /// Bytes of a request's line and headers. At least 8192, which is hyper's own floor.
     pub header_bytes: usize,
+    /// From the connection to the end of its TLS handshake.
+    pub handshake: Duration,
     /// From a request's first byte to its last header.
     pub header: Duration,
     /// Without any request.
@@ -74,6 +78,7 @@ impl Limits {
             connections_per_address: 1024,
             loopback_is_many: true,
             header_bytes: 16 * 1024,
+            handshake: Duration::from_secs(5),
             header: Duration::from_secs(5),
             idle: Duration::from_secs(75),
             write_stall: Duration::from_secs(20),

@@ -7,7 +7,11 @@
 pub mod admin;
 pub mod config;
 pub mod http;
+pub mod machine;
 pub mod ready;
 pub mod secret;
 pub mod shutdown;
+#[cfg(feature = "aws")]
+pub mod target_group;
 pub mod telemetry;
+pub mod tls;

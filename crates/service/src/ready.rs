@@ -20,6 +20,9 @@ pub struct Bound {
     /// Where viewers pull.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub edge_http: Option<SocketAddr>,
+    /// Where viewers pull over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge_https: Option<SocketAddr>,
     /// The private listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_http: Option<SocketAddr>,

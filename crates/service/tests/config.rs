@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic there is the report")]
 
-use service::config::{Audio, Config, LogFormat, Record, Stream, load, parse};
+use service::config::{Audio, Config, LogFormat, Metadata, Record, Stream, load, parse};
 use service::secret::Secret;
 use std::path::Path;
 use toml::{Table, Value};
+
+const GROUP: &str = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/edges/0123456789abcdef";
 
 /// Parses with the file under the name `x.toml`.
 fn config(file: &str, env: &[(&str, &str)], sets: &[&str]) -> Result<Config, String> {
@@ -48,6 +50,7 @@ fn values_outside_a_file_are_toml_or_else_text() {
         "streams.Foo.listed=false",
         "streams.Foo.audio=off",
         "streams.Foo.key=true",
+        "machine.metadata=http://127.0.0.1:1338",
         "log.format=json",
         "log.level=info,origin::rtmp=trace",
     ];
@@ -59,6 +62,7 @@ fn values_outside_a_file_are_toml_or_else_text() {
     assert_eq!(config.edge_origins(), ["http://a:1"]);
     assert_eq!(config.edge.cache_bytes, 2_000_000);
     assert_eq!(config.admin.token, Some(Secret::new("12345")));
+    assert_eq!(config.machine.metadata, Metadata::At("http://127.0.0.1:1338".to_owned()));
     assert_eq!(config.log.format, LogFormat::Json);
     let foo = config.stream(&"Foo".parse().unwrap());
     assert_eq!((foo.listed, foo.audio, foo.record), (false, Audio::Off, Some(Record::All)));
@@ -106,7 +110,16 @@ fn wrong_values_are_named_with_what_is_allowed() {
              \"http://10.0.0.2:8080\"]",
         ),
         ("record=none", "record = \"none\" (--set): allowed is one of \"all\", \"source\", \"off\""),
-        ("tls=on", "tls = \"on\" (--set): allowed is \"off\""),
+        ("tls=on", "tls = \"on\" (--set): allowed is one of \"off\", \"files\", \"self-signed\", \"acme\""),
+        (
+            "acme.domains=[\"*.example.org\"]",
+            "acme.domains = [\"*.example.org\"] (--set): allowed is a list of DNS names in lower case, as \
+             [\"live.example.org\"]",
+        ),
+        (
+            "acme.directory=http://a/b",
+            "acme.directory = \"http://a/b\" (--set): allowed is an address that begins with \"https://\"",
+        ),
         (
             "ladder=[\"960w\"]",
             "ladder = [\"960w\"] (--set): allowed is a list of rungs, as [\"source\", \"960w 2300k\"]; \"960w\" is not a \
@@ -117,6 +130,17 @@ fn wrong_values_are_named_with_what_is_allowed() {
             "log.level = \"loud\" (--set): allowed is one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", also \
              per module, as \"info,origin=debug\"",
         ),
+        (
+            "machine.metadata=on",
+            "machine.metadata = \"on\" (--set): allowed is \"auto\", \"off\" or a server, as \
+             \"http://127.0.0.1:1338\"",
+        ),
+        (
+            "storage.egress=s3://My_Bucket/x",
+            "storage.egress = \"s3://My_Bucket/x\" (--set): allowed is \"file:PATH\" or \"s3://BUCKET/PREFIX\" (the prefix \
+             may be left out)",
+        ),
+        ("edge.leave_s=61", "edge.leave_s = 61 (--set): allowed is a whole number from 0 to 60 (seconds)"),
         ("data_dir=", "data_dir = \"\" (--set): allowed is the path of a folder"),
         ("streams.foo.listed=yes", "streams.foo.listed = \"yes\" (--set): allowed is true or false"),
         ("streams.foo.audio=aac", "streams.foo.audio = \"aac\" (--set): allowed is one of \"auto\", \"off\""),
@@ -134,12 +158,6 @@ fn wrong_values_are_named_with_what_is_allowed() {
 #[test]
 fn what_comes_later_says_so() {
     for (set, expected) in [
-        ("tls=self-signed", "tls = \"self-signed\" (--set): not available in this version yet; allowed is \"off\""),
-        (
-            "storage.ingest=s3://bucket/prefix",
-            "storage.ingest = \"s3://bucket/prefix\" (--set): not available in this version yet; allowed is \"file:\" and \
-             a path",
-        ),
         (
             "queue.url=https://sqs.example/q",
             "queue.url = \"https://sqs.example/q\" (--set): not available in this version yet; allowed is \"local:\"",
@@ -164,6 +182,30 @@ fn values_must_fit_each_other() {
         &[],
         "hls.window_s = 29 (x.toml): allowed is at least 30, three times hls.segment_ms, which is 10000",
     );
+    for (sets, expected) in [
+        (
+            &["tls=files"][..],
+            "edge.tls_cert = nothing (default): allowed is the path of a PEM file, since tls is \"files\"",
+        ),
+        (
+            &["tls=files", "edge.tls_cert=a.pem"],
+            "edge.tls_key = nothing (default): allowed is the path of a PEM file, since tls is \"files\"",
+        ),
+        (
+            &["tls=acme"],
+            "acme.domains = nothing (default): allowed is at least one name, as [\"live.example.org\"], since tls is \
+             \"acme\"",
+        ),
+    ] {
+        check_error("", &[], sets, expected);
+    }
+    let group = format!("edge.target_group={GROUP}");
+    let words = format!(
+        "edge.target_group = \"{GROUP}\" (--set): allowed is a target group if edge.target_id or machine.metadata \
+         (which is off) says what it knows this edge by"
+    );
+    check_error("", &[], &[&group, "machine.metadata=off"], &words);
+    assert!(config("", &[], &[&group, "machine.metadata=off", "edge.target_id=10.0.0.1"]).is_ok());
 }
 
 #[test]
@@ -176,8 +218,8 @@ fn unknown_keys_are_named_with_what_there_is() {
         ),
         (
             "port=1",
-            "port = 1 (--set): there is no such key; there are data_dir, ladder, record, tls, log, origin, edge, admin, \
-             hls, storage, queue, streams",
+            "port = 1 (--set): there is no such key; there are data_dir, ladder, record, tls, log, origin, edge, acme, \
+             admin, machine, hls, storage, queue, streams",
         ),
         ("hls.part_ms.x=1", "hls.part_ms.x = 1 (--set): there is no such key; did you mean hls.part_ms?"),
         ("hls=1", "hls = 1 (--set): there is no such key; it is a table that holds other keys"),
@@ -203,7 +245,7 @@ fn errors_say_where_the_value_was_given() {
     let env = [("LIVE360_origin__HTTP", "80")];
     check_error("", &env, &[], &format!("origin.http = 80 (environment LIVE360_origin__HTTP): {address}"));
     let env = [("LIVE360_HLS_PART_MS", "80")];
-    let top = "data_dir, ladder, record, tls, log, origin, edge, admin, hls, storage, queue, streams";
+    let top = "data_dir, ladder, record, tls, log, origin, edge, acme, admin, machine, hls, storage, queue, streams";
     let expected = format!("hls_part_ms = 80 (environment LIVE360_HLS_PART_MS): there is no such key; there are {top}");
     check_error("", &env, &[], &expected);
 }
@@ -274,6 +316,10 @@ fn the_sample_file_documents_every_key_with_a_form_that_is_accepted() {
     let (admin, origin, storage) = (&config.admin, &config.origin, &config.storage);
     assert!(admin.http.is_some() && admin.token.is_some() && origin.peer.is_some());
     assert!(storage.ingest.is_some() && storage.egress.is_some());
+    let edge = &config.edge;
+    assert!(edge.tls_cert.is_some() && edge.tls_key.is_some());
+    assert!(config.acme.contact.is_some() && config.acme.ca.is_some());
+    assert!(edge.target_group.is_some() && edge.target_id.is_some() && edge.leave_s.is_some());
 }
 
 /// Every key that holds a value, whole, in order.

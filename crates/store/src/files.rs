@@ -1,15 +1,17 @@
 //! Small files in a folder, each there as a whole or not at all, whatever dies in between.
 //!
 //! A file is written under a temporary name beside its place and then put there in one step, so a reader never sees half
-//! of it, and `kill -9` leaves at most a temporary file, which a later [`Files::open`] sweeps away.
+//! of it, and `kill -9` leaves at most a temporary file, which a later [`Files::open`] or [`Files::list`] sweeps away.
 
-use crate::key::{self, BadKey};
+use crate::error::{Error, io_error};
+use crate::key;
 use bytes::Bytes;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What the names of temporary files begin with. No key's part begins with a dot.
 const TEMPORARY: &str = ".tmp-";
@@ -38,54 +40,36 @@ pub enum Sync {
     Durable,
 }
 
-/// One file in a listing.
+/// What is known of a file or object without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its key.
     pub key: String,
     /// Its length in bytes.
     pub bytes: u64,
-}
-
-/// Why something could not be done.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The key is none.
-    #[error(transparent)]
-    Key(#[from] BadKey),
-    /// The system said no.
-    #[error("can't {doing} {path}: {source}")]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// On which file or folder.
-        path: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
-}
-
-impl Error {
-    /// Whether the disk, or the quota on it, is full.
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
-    }
+    /// When it was written.
+    pub modified: SystemTime,
+    /// Its ETag, in quotes: another whenever it was written again.
+    pub etag: Option<String>,
 }
 
 impl Files {
     /// Opens a folder, making it if need be, and sweeps away what a crash left in it.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
-        let root = root.into();
-        fs::create_dir_all(&root).map_err(io_error("make the folder", &root))?;
-        walk(&root, &mut |path, metadata| {
-            let age = metadata.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
-            if is_temporary(path) && age > ABANDONED {
-                // Another process may sweep too; what can't be removed does no harm.
-                let _ = fs::remove_file(path);
-            }
-        })?;
-        Ok(Self { root })
+        let files = Self::at(root);
+        let root = files.root();
+        let made = !root.exists();
+        fs::create_dir_all(root).map_err(io_error("make the folder", root))?;
+        if made {
+            files.sync_above();
+        }
+        walk(root, &mut |_, _| {})?;
+        Ok(files)
+    }
+
+    /// A folder that need not be there yet: the first write makes it.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
     }
 
     /// The folder.
@@ -95,36 +79,53 @@ impl Files {
 
     /// Writes a whole file, in place of the one that may be there.
     pub fn put(&self, key: &str, chunks: &[Bytes], sync: Sync) -> Result<(), Error> {
-        let path = self.path(key)?;
-        self.write(&path, chunks, sync, |temporary| fs::rename(temporary, &path))
+        self.replace(key, sync, |file| chunks.iter().try_for_each(|chunk| file.write_all(chunk)))
     }
 
     /// Writes a whole file unless there is one. Says whether it did; of several writers at once just one does.
     pub fn create(&self, key: &str, chunks: &[Bytes], sync: Sync) -> Result<bool, Error> {
-        let path = self.path(key)?;
-        let mut created = true;
-        // A link, unlike a rename, fails where something is.
-        self.write(&path, chunks, sync, |temporary| match fs::hard_link(temporary, &path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                created = false;
-                Ok(())
-            }
-            linked => linked,
-        })?;
-        Ok(created)
+        self.create_new(key, sync, |file| chunks.iter().try_for_each(|chunk| file.write_all(chunk)))
+    }
+
+    /// [`Files::put`] of what another file has.
+    pub fn put_file(&self, key: &str, source: &Path, sync: Sync) -> Result<(), Error> {
+        let mut source = open_source(source)?;
+        self.replace(key, sync, |file| io::copy(&mut source, file).map(drop))
+    }
+
+    /// [`Files::create`] of what another file has.
+    pub fn create_file(&self, key: &str, source: &Path, sync: Sync) -> Result<bool, Error> {
+        // Copying gigabytes to learn that they are there already helps nobody.
+        if self.head(key)?.is_some() {
+            return Ok(false);
+        }
+        let mut source = open_source(source)?;
+        self.create_new(key, sync, |file| io::copy(&mut source, file).map(drop))
     }
 
     /// Reads a whole file, if it is there.
     pub fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
         let path = self.path(key)?;
-        match fs::read(&path) {
-            Ok(content) => Ok(Some(content.into())),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(io_error("read", &path)(error)),
-        }
+        present(fs::read(&path)).map(|content| content.map(Bytes::from)).map_err(io_error("read", path))
     }
 
-    /// All files whose keys begin with `folder` and a slash, or all if it is empty, in order of key.
+    /// Opens a file to read it bit by bit, if it is there. What is put in its place later doesn't show in it.
+    pub fn reader(&self, key: &str) -> Result<Option<(File, Entry)>, Error> {
+        let path = self.path(key)?;
+        let opened = File::open(&path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+        let opened = present(opened).map_err(io_error("read", path))?;
+        Ok(opened.filter(|(_, metadata)| metadata.is_file()).map(|(file, metadata)| (file, entry(key, &metadata))))
+    }
+
+    /// What is known of a file, if it is there.
+    pub fn head(&self, key: &str) -> Result<Option<Entry>, Error> {
+        let path = self.path(key)?;
+        let metadata = present(fs::metadata(&path)).map_err(io_error("look at", path))?;
+        Ok(metadata.filter(Metadata::is_file).map(|metadata| entry(key, &metadata)))
+    }
+
+    /// All files whose keys begin with `folder` and a slash, or all if it is empty, in order of key. Sweeps away what
+    /// crashes left there.
     pub fn list(&self, folder: &str) -> Result<Vec<Entry>, Error> {
         let start = if folder.is_empty() { self.root.clone() } else { self.path(folder)? };
         let mut entries = Vec::new();
@@ -133,7 +134,7 @@ impl Files {
             if let Some(key) = path.strip_prefix(&self.root).ok().and_then(Path::to_str)
                 && key::check(key).is_ok()
             {
-                entries.push(Entry { key: key.to_owned(), bytes: metadata.len() });
+                entries.push(entry(key, metadata));
             }
         })?;
         entries.sort_by(|a, b| a.key.cmp(&b.key));
@@ -143,10 +144,8 @@ impl Files {
     /// Removes a file, and the folders that are empty without it. Says whether it was there.
     pub fn remove(&self, key: &str) -> Result<bool, Error> {
         let path = self.path(key)?;
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if is_absent(&error) => return Ok(false),
-            Err(error) => return Err(io_error("remove", &path)(error)),
+        if present(fs::remove_file(&path)).map_err(io_error("remove", &path))?.is_none() {
+            return Ok(false);
         }
         let parents = path.ancestors().skip(1).take_while(|parent| *parent != self.root);
         // The first folder that is not empty ends it.
@@ -159,38 +158,84 @@ impl Files {
         Ok(self.root.join(key))
     }
 
-    /// Writes a temporary file beside `path` and lets `place` put it there.
-    fn write(
+    fn replace(&self, key: &str, sync: Sync, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Error> {
+        let path = self.path(key)?;
+        self.write(&path, sync, fill, |temporary| fs::rename(temporary, &path))
+    }
+
+    fn create_new(&self, key: &str, sync: Sync, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<bool, Error> {
+        let path = self.path(key)?;
+        self.write(&path, sync, fill, |temporary| link_new(temporary, &path))
+    }
+
+    /// Fills a temporary file beside `path` and lets `place` put it there.
+    fn write<T>(
         &self,
         path: &Path,
-        chunks: &[Bytes],
         sync: Sync,
-        mut place: impl FnMut(&Path) -> io::Result<()>,
-    ) -> Result<(), Error> {
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+        place: impl FnOnce(&Path) -> io::Result<T>,
+    ) -> Result<T, Error> {
         let folder = path.parent().unwrap_or(&self.root);
+        let failed = |error: io::Error| match error.kind() {
+            ErrorKind::IsADirectory | ErrorKind::NotADirectory => Error::Clash { path: path.to_owned() },
+            _ => io_error("write", path)(error),
+        };
+        let (temporary, mut file) = self.begin(folder).map_err(failed)?;
+        let written = fill(&mut file);
+        let written = written.and_then(|()| if sync == Sync::Durable { file.sync_all() } else { Ok(()) });
+        written.map_err(io_error("write", path))?;
+        let placed = place(&temporary.0).map_err(failed)?;
+        if sync == Sync::Durable {
+            self.sync_folders(folder)?;
+        }
+        Ok(placed)
+    }
+
+    /// Makes a temporary file in a folder, and the folder if need be.
+    fn begin(&self, folder: &Path) -> io::Result<(Temporary, File)> {
         let mut attempt = 0;
-        let (temporary, mut file) = loop {
+        loop {
             attempt += 1;
             let temporary = Temporary::beside(folder);
             let open = || OpenOptions::new().write(true).create_new(true).open(&temporary.0);
             match fs::create_dir_all(folder).and_then(|()| open()) {
-                Ok(file) => break (temporary, file),
+                Ok(file) => return Ok((temporary, file)),
+                Err(_) if self.is_blocked(folder) => return Err(ErrorKind::NotADirectory.into()),
                 // The folder vanished between two steps, before the file was in it or while it was being made.
                 Err(error)
                     if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) && attempt < ATTEMPTS => {
                 }
-                Err(error) => return Err(io_error("write", path)(error)),
+                Err(error) => return Err(error),
             }
-        };
-        let written = chunks.iter().try_for_each(|chunk| file.write_all(chunk));
-        let written = written.and_then(|()| if sync == Sync::Durable { file.sync_all() } else { Ok(()) });
-        written.map_err(io_error("write", path))?;
-        place(&temporary.0).map_err(io_error("write", path))?;
-        if sync == Sync::Durable {
-            let synced = File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(io_error("sync the folder", folder))?;
+        }
+    }
+
+    /// Whether a file is where this folder, or one above it, would be.
+    fn is_blocked(&self, folder: &Path) -> bool {
+        let within = folder.ancestors().take_while(|above| *above != self.root);
+        within.filter_map(|above| fs::metadata(above).ok()).any(|metadata| !metadata.is_dir())
+    }
+
+    /// Waits until a file that was placed here is found again after a power cut: its folder, and those above it, which
+    /// may be new too, whoever made them.
+    fn sync_folders(&self, folder: &Path) -> Result<(), Error> {
+        for above in folder.ancestors() {
+            // Who removed it again has removed the file with it.
+            let synced = present(File::open(above).and_then(|folder| folder.sync_all()));
+            synced.map_err(io_error("sync the folder", above))?;
+            if above == self.root {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// The same for the root. What is above it need not be ours to read: then whoever made it sees to that.
+    fn sync_above(&self) {
+        if let Some(above) = self.root.parent() {
+            let _ = File::open(above).and_then(|folder| folder.sync_all());
+        }
     }
 }
 
@@ -202,6 +247,10 @@ impl Temporary {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         Self(folder.join(format!("{TEMPORARY}{}-{number}", std::process::id())))
     }
+
+    fn is(path: &Path) -> bool {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(TEMPORARY))
+    }
 }
 
 impl Drop for Temporary {
@@ -210,179 +259,75 @@ impl Drop for Temporary {
     }
 }
 
-/// Shows every plain file below a folder. Links are not followed; what vanishes meanwhile is not there.
-fn walk(folder: &Path, visit: &mut impl FnMut(&Path, &fs::Metadata)) -> Result<(), Error> {
+/// Links a file to a name unless there is a file of that name: a link, unlike a rename, fails where something is.
+fn link_new(temporary: &Path, path: &Path) -> io::Result<bool> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        match fs::hard_link(temporary, path) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        match present(fs::symlink_metadata(path))? {
+            Some(metadata) if metadata.is_dir() => return Err(ErrorKind::IsADirectory.into()),
+            Some(_) => return Ok(false),
+            // It was removed meanwhile; if it was a folder, nothing was ever there.
+            None if attempt < ATTEMPTS => {}
+            None => return Err(ErrorKind::AlreadyExists.into()),
+        }
+    }
+}
+
+fn open_source(path: &Path) -> Result<File, Error> {
+    File::open(path).map_err(io_error("read", path))
+}
+
+fn entry(key: &str, metadata: &Metadata) -> Entry {
+    let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    // A file is never written in place, so one that was written again is another inode with a later time.
+    let nanos = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let etag = format!("\"{:x}-{nanos:x}-{:x}\"", metadata.ino(), metadata.len());
+    Entry { key: key.to_owned(), bytes: metadata.len(), modified, etag: Some(etag) }
+}
+
+/// Shows every plain file below a folder but temporary ones, and removes those that nobody writes any more. Links are
+/// not followed; what vanishes meanwhile is not there.
+fn walk(folder: &Path, visit: &mut impl FnMut(&Path, &Metadata)) -> Result<(), Error> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if is_absent(&error) => continue,
-            Err(error) => return Err(io_error("list", &folder)(error)),
-        };
+        let Some(entries) = present(fs::read_dir(&folder)).map_err(io_error("list", &folder))? else { continue };
         for entry in entries {
             let path = entry.map_err(io_error("list", &folder))?.path();
-            match fs::symlink_metadata(&path) {
-                Ok(metadata) if metadata.is_dir() => folders.push(path),
-                Ok(metadata) if metadata.is_file() => visit(&path, &metadata),
-                Ok(_) => {}
-                Err(error) if is_absent(&error) => {}
-                Err(error) => return Err(io_error("list", &path)(error)),
+            match present(fs::symlink_metadata(&path)).map_err(io_error("list", &path))? {
+                Some(metadata) if metadata.is_dir() => folders.push(path),
+                Some(metadata) if metadata.is_file() && Temporary::is(&path) => {
+                    let age = metadata.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+                    if age > ABANDONED {
+                        // Another process may sweep too; what can't be removed does no harm.
+                        let _ = fs::remove_file(path);
+                    }
+                }
+                Some(metadata) if metadata.is_file() => visit(&path, &metadata),
+                _ => {}
             }
         }
     }
     Ok(())
 }
 
-fn is_temporary(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(TEMPORARY))
-}
-
-/// Absent, or below something that is a file: either way there is no such file.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-}
-
-fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { doing, path, source }
+/// Absent, a folder, or below something that is a file: in each case there is no such file.
+fn present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Barrier;
-
-    fn files() -> (tempfile::TempDir, Files) {
-        let folder = tempfile::tempdir().unwrap();
-        let files = Files::open(folder.path().join("made")).unwrap();
-        (folder, files)
-    }
-
-    fn keys(files: &Files, folder: &str) -> Vec<String> {
-        files.list(folder).unwrap().into_iter().map(|entry| entry.key).collect()
-    }
-
-    /// Every name in the folder, temporary ones too.
-    fn names(folder: &Path) -> Vec<String> {
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-    }
-
-    #[test]
-    fn what_was_put_is_got_in_whole_and_replaced_in_whole() {
-        let (_folder, files) = files();
-        for sync in [Sync::Lazy, Sync::Durable] {
-            files.put("a/b", &["one ".into(), "two".into()], sync).unwrap();
-            assert_eq!(files.get("a/b").unwrap().unwrap(), "one two");
-            files.put("a/b", &["3".into()], sync).unwrap();
-            assert_eq!(files.get("a/b").unwrap().unwrap(), "3");
-        }
-        assert_eq!(names(&files.root().join("a")), ["b"]);
-    }
-
-    #[test]
-    fn what_is_not_there_is_none() {
-        let (_folder, files) = files();
-        files.put("a", &["x".into()], Sync::Lazy).unwrap();
-        for key in ["b", "b/c", "a/b"] {
-            assert_eq!(files.get(key).unwrap(), None, "{key}");
-            assert!(!files.remove(key).unwrap(), "{key}");
-            assert!(files.list(key).unwrap().is_empty(), "{key}");
-        }
-    }
-
-    #[test]
-    fn of_many_creators_one_wins_and_nothing_is_left_over() {
-        let (_folder, files) = files();
-        let barrier = Barrier::new(8);
-        let create = |n: usize| {
-            barrier.wait();
-            files.create("x/one", &[Bytes::from(n.to_string())], Sync::Lazy).unwrap().then_some(n)
-        };
-        let winners: Vec<usize> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|n| scope.spawn(move || create(n))).collect();
-            threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
-        });
-        assert_eq!(winners.len(), 1);
-        assert_eq!(files.get("x/one").unwrap().unwrap(), winners[0].to_string());
-        assert_eq!(names(&files.root().join("x")), ["one"]);
-    }
-
-    #[test]
-    fn listings_are_in_order_and_hold_only_keys() {
-        let (_folder, files) = files();
-        for key in ["b/2", "b/1", "a", "bb/3"] {
-            files.put(key, &["xy".into()], Sync::Lazy).unwrap();
-        }
-        fs::write(files.root().join(".hidden"), "").unwrap();
-        fs::write(files.root().join(format!("b/{TEMPORARY}1-1")), "").unwrap();
-        std::os::unix::fs::symlink("/", files.root().join("link")).unwrap();
-        assert_eq!(keys(&files, ""), ["a", "b/1", "b/2", "bb/3"]);
-        assert_eq!(files.list("b").unwrap()[0], Entry { key: "b/1".to_owned(), bytes: 2 });
-        assert_eq!(keys(&files, "b"), ["b/1", "b/2"]);
-    }
-
-    #[test]
-    fn removing_takes_empty_folders_along_but_never_the_root() {
-        let (_folder, files) = files();
-        files.put("a/b/c", &[], Sync::Lazy).unwrap();
-        files.put("a/d", &[], Sync::Lazy).unwrap();
-        assert!(files.remove("a/b/c").unwrap());
-        assert_eq!(names(&files.root().join("a")), ["d"]);
-        assert!(files.remove("a/d").unwrap());
-        assert!(names(files.root()).is_empty());
-    }
-
-    #[test]
-    fn writers_and_removers_of_one_folder_do_not_trip_each_other() {
-        let (_folder, files) = files();
-        std::thread::scope(|scope| {
-            for n in 0..4 {
-                let files = &files;
-                scope.spawn(move || {
-                    for _ in 0..200 {
-                        files.put(&format!("x/{n}"), &["x".into()], Sync::Lazy).unwrap();
-                        assert!(files.remove(&format!("x/{n}")).unwrap());
-                    }
-                });
-            }
-        });
-        assert!(names(files.root()).is_empty());
-    }
-
-    #[test]
-    fn opening_sweeps_what_a_crash_left_but_not_what_is_being_written() {
-        let (_folder, files) = files();
-        let (old, new) = (files.root().join(".tmp-1-1"), files.root().join(".tmp-1-2"));
-        let long_ago = std::time::SystemTime::now() - ABANDONED * 2;
-        File::create(&old).unwrap().set_modified(long_ago).unwrap();
-        File::create(&new).unwrap();
-        files.put("old", &[], Sync::Lazy).unwrap();
-        File::options().write(true).open(files.root().join("old")).unwrap().set_modified(long_ago).unwrap();
-        Files::open(files.root()).unwrap();
-        assert!(!old.exists() && new.exists());
-        assert_eq!(keys(&files, ""), ["old"]);
-    }
-
-    #[test]
-    fn a_write_that_fails_leaves_what_was_there() {
-        let (_folder, files) = files();
-        files.put("a/b", &["x".into()], Sync::Lazy).unwrap();
-        // A folder is in the way of the file.
-        let error = files.put("a", &["y".into()], Sync::Lazy).unwrap_err();
-        assert!(!error.is_full(), "{error}");
-        assert_eq!(names(files.root()), ["a"]);
-        assert_eq!(files.get("a/b").unwrap().unwrap(), "x");
-    }
-
-    #[test]
-    fn keys_that_climb_reach_nothing() {
-        let (folder, files) = files();
-        fs::write(folder.path().join("secret"), "s").unwrap();
-        for key in ["../secret", "/etc/hostname", "a/../../secret"] {
-            assert!(matches!(files.get(key), Err(Error::Key(_))), "{key}");
-            assert!(matches!(files.put(key, &[], Sync::Lazy), Err(Error::Key(_))), "{key}");
-            assert!(matches!(files.remove(key), Err(Error::Key(_))), "{key}");
-            assert!(matches!(files.list(key), Err(Error::Key(_))), "{key}");
-        }
-    }
-}
+mod tests;

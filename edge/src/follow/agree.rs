@@ -45,6 +45,14 @@ impl Check {
         Self { agreement: Agreement::No, asked: Some(now) }
     }
 
+    /// Playlists differ, or have nothing in common (`None`).
+    pub(crate) fn differs(&mut self, same: Option<bool>) {
+        self.agreement = if same.is_some() { Agreement::No } else { Agreement::Unknown };
+        if same.is_none() {
+            self.asked = None;
+        }
+    }
+
     /// Takes a comparison of playlists. `true`: ETags are to be compared now.
     pub(crate) fn playlists(&mut self, same: Option<bool>, now: Instant) -> bool {
         match same {

@@ -54,12 +54,17 @@ impl Spans {
 
     /// Whether viewers see what the origin says, word for word.
     pub(crate) fn is_plain(&self) -> bool {
-        self.0.len() == 1
+        self.epoch() == 0
     }
 
     /// How many lineages there were before this one.
     pub(crate) fn epoch(&self) -> u32 {
         self.0.last().map_or(0, |span| span.lineage)
+    }
+
+    /// Whether what grows has no number yet if the next lineage begins at `from`.
+    pub(crate) fn is_empty_from(&self, from: u64) -> bool {
+        self.0.last().is_some_and(|span| span.from == from)
     }
 
     /// The least discontinuity sequence number that a number can have.
@@ -70,8 +75,11 @@ impl Spans {
     /// From `from` on (viewers' numbers) another lineage goes on, in the discontinuity `disc`; what was before is with
     /// `origins`.
     pub(crate) fn push(&mut self, from: u64, shift: Shift, disc: u64, origins: Vec<usize>) {
-        let lineage = self.0.last().map_or(0, |span| span.lineage.wrapping_add(1));
-        if let Some(last) = self.0.last_mut() {
+        let lineage = self.epoch().wrapping_add(1);
+        if self.0.len() > 1 && self.is_empty_from(from) {
+            // Nothing was listed of it.
+            self.0.pop();
+        } else if let Some(last) = self.0.last_mut() {
             last.origins = origins;
         }
         if self.0.len() >= SPANS_MAX {

@@ -314,18 +314,21 @@ impl Stream {
         state.well.get_or_insert(now);
         // One that is behind what is shown of it went back: catching up is no progress.
         let group = self.lead == Some(origin) || state.check.agreement == Agreement::Yes;
-        let behind = shown.filter(|_| group).is_some_and(|shown| shown.facts.is_ahead_of(&playlist.facts));
+        let behind = shown.as_ref().filter(|_| group).is_some_and(|shown| shown.facts.is_ahead_of(&playlist.facts));
         if (seen.playlist(Arc::clone(&playlist), age, etag, now) && !behind) || state.progress.is_none() {
             state.progress = Some(now);
             self.stepped(track, origin, now);
         }
-        // The bytes are compared by whoever drives this; playlists that differ are seen at once.
+        // The bytes are compared by whoever drives this; playlists that differ are seen at once, and one that has nothing
+        // in common with what is shown has begun anew.
         if let Some(lead) = self.lead.filter(|lead| *lead != origin)
-            && let Some(theirs) = self.tracks.get(&track).and_then(|followed| followed.seen.get(lead)?.text.clone())
-            && theirs.agrees_with(&playlist) == Some(false)
-            && let Some(state) = self.origins.get_mut(origin)
+            && let Some(followed) = self.tracks.get(&track)
+            && let Some(theirs) = shown.or_else(|| followed.seen.get(lead)?.text.clone())
         {
-            state.check.playlists(Some(false), now);
+            let same = theirs.agrees_with(&playlist);
+            if let Some(state) = self.origins.get_mut(origin).filter(|_| same != Some(true)) {
+                state.check.differs(same);
+            }
         }
         if self.show(track, origin, now) { vec![track] } else { Vec::new() }
     }

@@ -119,7 +119,9 @@ impl Stream {
             tip.open.saturating_add(u64::from(tip.parts > 0))
         };
         let Some(from) = all.iter().map(next).max() else { return false };
-        let disc = all.iter().map(|shown| shown.text.in_progress().disc).max().unwrap_or(0).saturating_add(1);
+        let last = all.iter().map(|shown| shown.text.in_progress().disc).max().unwrap_or(0).max(self.spans.disc(from));
+        // A lineage of which nothing was listed leaves no break behind.
+        let disc = if self.spans.is_empty_from(from) { self.spans.disc(from) } else { last.saturating_add(1) };
         let shift = Shift { number: difference(from, begins.number), disc: difference(disc, begins.disc) };
         let group = self.group();
         let mut known: HashMap<u64, u64> = HashMap::new();

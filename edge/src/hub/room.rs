@@ -25,6 +25,9 @@ use tokio_util::task::AbortOnDropHandle;
 /// How often the keeper looks at the clock: finer than the shortest part.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How often the state machine hears that there are viewers, however many there are.
+const TOUCH: Duration = Duration::from_millis(200);
+
 /// Largest playlist that is followed.
 const PLAYLIST_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
@@ -53,6 +56,8 @@ struct Pinboard {
     notice: watch::Sender<Notice>,
     /// When viewers last asked for parts, and for segments, of this track.
     wants: [Option<Instant>; 2],
+    /// When the state machine last heard of a viewer.
+    touched: Instant,
 }
 
 impl Room {
@@ -67,6 +72,12 @@ impl Room {
     pub(super) fn ask(self: &Arc<Self>, track: Track) -> (Board, bool) {
         let now = Instant::now();
         let mut state = self.lock();
+        if state.kept
+            && let Some(board) = state.boards.get(&track)
+            && now.saturating_duration_since(board.touched) < TOUCH
+        {
+            return (Board(board.notice.subscribe()), false);
+        }
         let new = !state.boards.contains_key(&track) || !state.kept;
         for changed in state.stream.on(Event::Asked(track), now) {
             self.hang(&mut state, changed, now);
@@ -74,7 +85,9 @@ impl Room {
         let board = state.boards.entry(track).or_insert_with(|| Pinboard {
             notice: watch::Sender::default(),
             wants: [None, None],
+            touched: now,
         });
+        board.touched = now;
         let receiver = board.notice.subscribe();
         if !state.kept && !self.shared.stop.is_cancelled() {
             state.kept = true;

@@ -2,7 +2,7 @@
 
 use crate::sim::stream::Terms;
 use crate::sim::{Fault, Sim};
-use crate::support::{Gate, Got, Origin, Running, halting, media, whole, within};
+use crate::support::{Do, Gate, Got, Origin, Running, halting, head, media, whole, within};
 use crate::viewer::Viewer;
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -39,7 +39,11 @@ async fn ten_thousand_readers_of_one_cold_object_make_one_request() {
     let descriptors = rlimit::increase_nofile_limit(3 * OWN_CONNECTIONS).unwrap();
     let own = OWN_CONNECTIONS.min(descriptors.saturating_sub(1000) / 2);
     let (body, gate) = (media(60_000), Gate::new());
-    let origin = halting(&body, &gate).await;
+    let origin = {
+        let (body, gate) = (body.clone(), gate.clone());
+        Origin::start(move |_| vec![head(200, "video/mp4", "seven", body.len()), Do::Drip(body.clone(), gate.clone())])
+            .await
+    };
     let edge = Running::start(&[&origin]).await;
     let url = format!("http://{}/hls/foo/source/7.m4s", edge.address);
 
@@ -63,7 +67,7 @@ async fn ten_thousand_readers_of_one_cold_object_make_one_request() {
         }
         shared.push(client);
     }
-    // Everybody is answered while the origin has sent one half: they read what is not here yet.
+    // Everybody is answered while the origin has sent a few bytes: they read what is not here yet.
     let mut answers = Vec::new();
     while let Some(answer) = within("ten thousand heads", asking.join_next()).await {
         let answer = answer.unwrap();

@@ -126,7 +126,10 @@ async fn other_hosts_methods_and_protocols_are_not_passed_on() {
         ("GET ~ HTTP/1.1^Host: x^X-HTTP-Method-Override: PURGE^Connection: close^^", Plain),
         ("GET ~ HTTP/1.1^Host: x^Connection: close, Host, X-Evil^X-Evil: evil^^", Plain),
         ("GET ~ HTTP/1.1^Host: x^Connection: Upgrade, close^Upgrade: websocket^^", Plain),
-        ("GET ~ HTTP/1.1^Host: x^Connection: Upgrade, HTTP2-Settings, close^Upgrade: h2c^HTTP2-Settings: AAMAAABk^^", Plain),
+        (
+            "GET ~ HTTP/1.1^Host: x^Connection: Upgrade, HTTP2-Settings, close^Upgrade: h2c^HTTP2-Settings: AAMAAABk^^",
+            Plain,
+        ),
         ("GET ~ HTTP/1.1^Host: x^Expect: 100-continue^Connection: close^^", Plain),
         ("GET ~#/../666.m4s HTTP/1.1^Host: x^Connection: close^^", Plain),
         ("GET ~?x=%0d%0a§ HTTP/1.1^Host: x^Connection: close^^", Refused),

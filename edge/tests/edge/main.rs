@@ -13,3 +13,4 @@ mod support;
 mod tiers;
 mod viewer;
 mod vod;
+mod walk;

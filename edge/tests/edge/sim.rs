@@ -206,8 +206,11 @@ impl Sim {
         self.book.send_modify(|book| book.held.clear());
     }
 
-    /// It listens again at the same address.
+    /// It listens again at the same address, if it does not anyway.
     pub(crate) async fn come_back(&self) {
+        if self.serving.lock().unwrap().is_some() {
+            return;
+        }
         self.serve(TcpListener::bind(self.address).await.unwrap());
     }
 
@@ -420,9 +423,7 @@ impl Desk {
                 Answer::Wait => None,
                 Answer::Bad(words) => Some(Said::words(400, words)),
                 Answer::Now if file == File::IFrames => Some(Said::text(progress.iframes(terms, &rendition))),
-                Answer::Now => {
-                    Some(Said::text(progress.playlist(terms, &rendition, query.contains("_HLS_skip="))))
-                }
+                Answer::Now => Some(Said::text(progress.playlist(terms, &rendition, query.contains("_HLS_skip=")))),
             },
             file => match progress.file(terms, &rendition, &file) {
                 There::Is(bytes) => Some(Said::media(bytes)),

@@ -43,6 +43,8 @@ pub(crate) enum Do {
     Send(Bytes),
     /// Waits until the test opens the gate.
     Wait(Gate),
+    /// Sends byte by byte, just fast enough not to be taken for dead, until the test opens the gate; then the rest.
+    Drip(Bytes, Gate),
     /// Hangs up.
     Cut,
 }
@@ -123,10 +125,23 @@ async fn connection(mut stream: TcpStream, script: &Script, log: impl Fn(String)
                     }
                 }
                 Do::Wait(gate) => gate.cancelled().await,
+                Do::Drip(bytes, gate) => {
+                    if drip(&mut stream, bytes, &gate).await.is_err() {
+                        return;
+                    }
+                }
                 Do::Cut => return,
             }
         }
     }
+}
+
+async fn drip(stream: &mut TcpStream, mut bytes: Bytes, gate: &Gate) -> std::io::Result<()> {
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    while bytes.len() > 1 && gate.run_until_cancelled(tick.tick()).await.is_some() {
+        stream.write_all(&bytes.split_to(1)).await?;
+    }
+    stream.write_all(&bytes).await
 }
 
 /// A head that announces `length` bytes.
@@ -155,7 +170,7 @@ pub(crate) fn media(length: usize) -> Bytes {
     (0..length).map(|i| (i % 251) as u8).collect()
 }
 
-/// An origin whose segment stops half way until the gate opens.
+/// An origin whose segment all but stops half way until the gate opens.
 pub(crate) async fn halting(body: &Bytes, gate: &Gate) -> Origin {
     let (body, gate) = (body.clone(), gate.clone());
     Origin::start(move |_| {
@@ -163,8 +178,7 @@ pub(crate) async fn halting(body: &Bytes, gate: &Gate) -> Origin {
         vec![
             head(200, "video/mp4", "seven", body.len()),
             send(body.slice(..half)),
-            Do::Wait(gate.clone()),
-            send(body.slice(half..)),
+            Do::Drip(body.slice(half..), gate.clone()),
         ]
     })
     .await
@@ -175,6 +189,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: AbortOnDropHandle<()>,
+    handle: edge::Handle,
     stat: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
 }
 
@@ -199,9 +214,9 @@ impl Running {
         change(&mut config);
         let shutdown = CancellationToken::new();
         let edge = Edge::bind(&config, origins, shutdown.clone()).await.unwrap();
-        let (address, stat) = (edge.addr(), Box::new(edge.stat()));
+        let (address, handle, stat) = (edge.addr(), edge.handle(), Box::new(edge.stat()));
         let task = AbortOnDropHandle::new(tokio::spawn(edge.run()));
-        Self { address, shutdown, task, stat }
+        Self { address, shutdown, task, handle, stat }
     }
 
     /// Waits until `/stat` is as `look` wants it. There is nothing to be told by, so it is looked at again and again.
@@ -222,6 +237,11 @@ impl Running {
             of_it.filter_map(|track| track["viewers"].as_u64()).sum::<u64>()
         };
         self.until("viewers to be parked", |stat| parked(stat) >= viewers as u64).await;
+    }
+
+    /// Says which origin is to lead a stream, or no longer; gives what there is to object.
+    pub(crate) fn pin(&self, stream: &str, origin: Option<&str>) -> Result<(), String> {
+        self.handle.pin(&stream.parse().unwrap(), origin).map_err(|error| error.to_string())
     }
 
     /// Waits until nobody follows a stream any more.

@@ -158,7 +158,12 @@ impl History {
     pub(crate) fn see(&mut self, playlist: &Playlist) {
         let text = &playlist.text;
         assert!(playlist.tip() >= self.tip, "back from {:?} to {:?}:\n{text}", self.tip, playlist.tip());
-        assert!(playlist.first >= self.first, "the window goes back from {} to {}:\n{text}", self.first, playlist.first);
+        assert!(
+            playlist.first >= self.first,
+            "the window goes back from {} to {}:\n{text}",
+            self.first,
+            playlist.first
+        );
         (self.tip, self.first) = (playlist.tip(), playlist.first);
         for segment in &playlist.segments {
             assert!(!segment.gap || segment.parts.is_empty(), "a gap has no parts:\n{text}");
@@ -177,7 +182,8 @@ impl History {
         }
         let numbers: Vec<u64> = self.known.keys().copied().collect();
         assert!(numbers.windows(2).all(|two| two[1] == two[0] + 1), "numbers are missing: {numbers:?}");
-        let uris: Vec<&String> = self.known.values().map(|segment| &segment.uri).filter(|uri| !uri.is_empty()).collect();
+        let uris: Vec<&String> =
+            self.known.values().map(|segment| &segment.uri).filter(|uri| !uri.is_empty()).collect();
         assert_eq!(uris.iter().collect::<BTreeSet<_>>().len(), uris.len(), "a file name came back: {uris:?}");
     }
 }

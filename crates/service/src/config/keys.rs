@@ -25,10 +25,22 @@ pub(super) enum Rule {
     Address,
     /// A list of other servers, each as `http://HOST:PORT`.
     Servers,
+    /// One of these words, or another server as `http://HOST:PORT`.
+    WordOrServer(&'static [&'static str]),
+    /// The ARN of a load balancer's target group.
+    TargetGroup,
+    /// A list of DNS names, without wildcards.
+    Domains,
+    /// An `https://` URL.
+    Https,
+    /// A list of host names or addresses, without ports.
+    Hosts,
     /// A list of rungs.
     Ladder,
     /// A log level or filter.
     LogLevel,
+    /// A folder or a bucket.
+    Store,
     /// A place by its scheme: built, and known but not built yet.
     Place(&'static str, &'static [&'static str]),
     /// A key whose values are all for later versions.
@@ -50,7 +62,7 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("data_dir", Rule::Text("the path of a folder")),
     ("ladder", Rule::Ladder),
     ("record", RECORD),
-    ("tls", Rule::Word(&["off"], &["files", "self-signed", "acme"])),
+    ("tls", Rule::Word(&["off", "files", "self-signed", "acme"], &[])),
     ("log.level", Rule::LogLevel),
     ("log.format", Rule::Word(&["human", "json"], &[])),
     ("origin.rtmp", Rule::Address),
@@ -58,16 +70,29 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("origin.peer", Rule::Later),
     ("origin.reconnect_s", Rule::Whole(0, 86_400, "seconds")),
     ("edge.http", Rule::Address),
+    ("edge.https", Rule::Address),
+    ("edge.tls_cert", Rule::Text("the path of a PEM file")),
+    ("edge.tls_key", Rule::Text("the path of a PEM file")),
     ("edge.origins", Rule::Servers),
     ("edge.cache_bytes", Rule::Whole(1 << 20, 1 << 40, "bytes")),
+    ("edge.idle_s", Rule::Whole(0, 3600, "seconds")),
+    ("edge.hosts", Rule::Hosts),
+    ("edge.target_group", Rule::TargetGroup),
+    ("edge.target_id", Rule::Text("what the target group knows this edge by: an instance id or an IP address")),
+    ("edge.leave_s", Rule::Whole(0, 60, "seconds")),
+    ("acme.domains", Rule::Domains),
+    ("acme.contact", Rule::Text("an e-mail address")),
+    ("acme.directory", Rule::Https),
+    ("acme.ca", Rule::Text("the path of a PEM file")),
     ("admin.http", Rule::Address),
     ("admin.token", Rule::Secret),
+    ("machine.metadata", Rule::WordOrServer(&["auto", "off"])),
     ("hls.segment_ms", Rule::Whole(500, 10_000, "milliseconds")),
     ("hls.part_ms", Rule::Whole(100, 2000, "milliseconds")),
     ("hls.window_s", Rule::Whole(10, 3600, "seconds")),
     ("hls.dvr_s", Rule::Whole(0, 0, "seconds in this version; later ones go back further")),
-    ("storage.ingest", STORE),
-    ("storage.egress", STORE),
+    ("storage.ingest", Rule::Store),
+    ("storage.egress", Rule::Store),
     ("queue.url", Rule::Place("local:", &["https://"])),
     ("streams.*.key", Rule::Secret),
     ("streams.*.record", RECORD),
@@ -79,7 +104,6 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
 ];
 
 const RECORD: Rule = Rule::Word(&["all", "source", "off"], &[]);
-const STORE: Rule = Rule::Place("file:", &["s3://"]);
 
 /// The rule for a key, if there is one.
 pub(super) fn rule(key: &[String]) -> Option<Rule> {
@@ -187,8 +211,16 @@ impl Rule {
             Self::Servers => value.as_array().is_some_and(|list| {
                 !list.is_empty() && list.iter().all(|server| server.as_str().is_some_and(is_server))
             }),
+            Self::WordOrServer(words) => text.is_some_and(|text| words.contains(&text) || is_server(text)),
+            Self::TargetGroup => text.is_some_and(is_target_group),
+            Self::Domains => {
+                value.as_array().is_some_and(|list| list.iter().all(|name| name.as_str().is_some_and(is_domain)))
+            }
+            Self::Https => text.is_some_and(is_https),
+            Self::Hosts => value.as_array().is_some_and(|list| list.iter().all(|host| host.as_str().is_some_and(is_host))),
             Self::Ladder => return judge_ladder(value, self),
             Self::LogLevel => text.is_some_and(|text| text.split(',').all(is_directive)),
+            Self::Store => text.is_some_and(is_store),
             Self::Place(built, planned) => {
                 let planned = |text: &str| planned.iter().any(|scheme| text.starts_with(scheme));
                 if text.is_some_and(planned) {
@@ -213,12 +245,22 @@ impl Rule {
                 "an IP address and a port, as \"127.0.0.1:8080\", \"[::1]:8080\" or \"0.0.0.0:0\"".to_owned()
             }
             Self::Servers => "a list of servers, as [\"http://10.0.0.1:8080\", \"http://10.0.0.2:8080\"]".to_owned(),
+            Self::WordOrServer(words) => {
+                format!("\"{}\" or a server, as \"http://127.0.0.1:1338\"", words.join("\", \""))
+            }
+            Self::TargetGroup => "the ARN of a target group, as \"arn:aws:elasticloadbalancing:eu-west-1:123456789012:\
+                                  targetgroup/edges/0123456789abcdef\""
+                .to_owned(),
+            Self::Domains => "a list of DNS names in lower case, as [\"live.example.org\"]".to_owned(),
+            Self::Https => "an address that begins with \"https://\"".to_owned(),
+            Self::Hosts => "a list of host names, as [\"live.example.org\"]; [] for every name".to_owned(),
             Self::Ladder => "a list of rungs, as [\"source\", \"960w 2300k\"]".to_owned(),
             Self::LogLevel => {
                 "one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", also per module, as \"info,origin=debug\""
                     .to_owned()
             }
             Self::Later => "to leave it out".to_owned(),
+            Self::Store => "\"file:PATH\" or \"s3://BUCKET/PREFIX\" (the prefix may be left out)".to_owned(),
             Self::Place("local:", _) => "\"local:\"".to_owned(),
             Self::Place(scheme, _) => format!("\"{scheme}\" and a path"),
         }
@@ -245,6 +287,53 @@ fn is_server(text: &str) -> bool {
     uri.scheme_str() == Some("http") && host && bare
 }
 
+/// `arn:PARTITION:elasticloadbalancing:REGION:ACCOUNT:targetgroup/NAME/ID`.
+fn is_target_group(text: &str) -> bool {
+    let group = |resource: &str| resource.strip_prefix("targetgroup/").is_some_and(|rest| rest.split('/').count() == 2);
+    match text.split(':').collect::<Vec<_>>()[..] {
+        ["arn", partition, "elasticloadbalancing", region, account, resource] => {
+            [partition, region, account].iter().all(|part| !part.is_empty()) && group(resource)
+        }
+        _ => false,
+    }
+}
+
+/// A host's name of at least two labels (RFC 1123 section 2.1).
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.contains('.') && text.split('.').all(label)
+}
+
+fn is_https(text: &str) -> bool {
+    text.parse::<http::Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https") && uri.host().is_some())
+}
+
+/// A name or an address as it stands in a URL, without a port.
+fn is_host(text: &str) -> bool {
+    let authority = text.parse::<http::uri::Authority>();
+    authority.is_ok_and(|authority| authority.port().is_none() && !text.contains('@') && authority.host() == text)
+}
+
+/// `file:PATH`, or `s3://BUCKET` with or without a prefix of plain parts. What `store::Place` reads.
+fn is_store(text: &str) -> bool {
+    if let Some(path) = text.strip_prefix("file:") {
+        return !path.is_empty() && (!path.starts_with("//") || path.starts_with("///"));
+    }
+    let Some(rest) = text.strip_prefix("s3://") else { return false };
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    let end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let legal = |c: char| end(c) || matches!(c, '.' | '-');
+    let named = bucket.chars().all(legal) && bucket.starts_with(end) && bucket.ends_with(end);
+    let plain = |part: &str| !part.is_empty() && !part.starts_with('.');
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+    (3..=63).contains(&bucket.len()) && named && (prefix.is_empty() || prefix.split('/').all(plain))
+}
+
 /// `LEVEL` or `MODULE=LEVEL`.
 fn is_directive(text: &str) -> bool {
     let (module, level) = text.split_once('=').map_or((None, text), |(module, level)| (Some(module), level));
@@ -267,12 +356,43 @@ mod tests {
     }
 
     #[test]
+    fn domains_are_names_that_can_be_certified_one_by_one() {
+        for good in ["live.example.org", "a.b", "xn--bcher-kva.example"] {
+            assert!(is_domain(good), "{good}");
+        }
+        for bad in ["", "localhost", "*.example.org", "Live.example.org", "a..b", "-a.b", "a.b:443", "https://a.b"] {
+            assert!(!is_domain(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn stores_are_folders_and_buckets() {
+        for good in ["file:/srv", "file:///srv", "file:./a b", "s3://abc", "s3://a.b-1/live/360/"] {
+            assert!(is_store(good), "{good}");
+        }
+        for bad in ["", "/srv", "file:", "file://host/a", "s3://", "s3://ab", "s3://A_b", "s3://abc//x", "s3://abc/.x"]
+        {
+            assert!(!is_store(bad), "{bad}");
+        }
+    }
+
+    #[test]
     fn servers_are_bare_http_addresses() {
         for good in ["http://127.0.0.1:8080", "http://origin.example", "http://[::1]:80/"] {
             assert!(is_server(good), "{good}");
         }
         for bad in ["", "127.0.0.1:8080", "https://a", "http://", "http://a/b", "http://u@a", "http://a?b", "http:/a"] {
             assert!(!is_server(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn target_groups_are_whole_arns() {
+        let good = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/edges/0123456789abcdef";
+        assert!(is_target_group(good));
+        for bad in ["", "edges", "arn:aws:s3:::bucket", &good.replace("eu-west-1", ""), &good.replace("/0123", "0123")]
+        {
+            assert!(!is_target_group(bad), "{bad}");
         }
     }
 }

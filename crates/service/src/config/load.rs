@@ -4,7 +4,7 @@
 //! say which of the three to mend.
 
 use super::keys::{self, Rule, Verdict};
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Metadata, Tls};
 use crate::secret::HIDDEN;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -156,7 +156,30 @@ impl Given {
             let allowed = format!("at least {least_s}, three times hls.segment_ms, which is {}", hls.segment_ms);
             return Err(self.refuse("hls.window_s", hls.window_s.to_string(), allowed));
         }
-        Ok(())
+        let edge = &config.edge;
+        if let (Some(group), None, Metadata::Off) = (&edge.target_group, &edge.target_id, &config.machine.metadata) {
+            let allowed = "a target group if edge.target_id or machine.metadata (which is off) says what it knows this \
+                           edge by";
+            return Err(self.refuse("edge.target_group", format!("\"{group}\""), allowed.to_owned()));
+        }
+        self.check_tls(config)
+    }
+
+    /// Where certificates come from must be said.
+    fn check_tls(&self, config: &Config) -> Result<(), ConfigError> {
+        let missing = |key: &str, allowed: &str| Err(self.refuse(key, "nothing".to_owned(), allowed.to_owned()));
+        match config.tls {
+            Tls::Files if config.edge.tls_cert.is_none() => {
+                missing("edge.tls_cert", "the path of a PEM file, since tls is \"files\"")
+            }
+            Tls::Files if config.edge.tls_key.is_none() => {
+                missing("edge.tls_key", "the path of a PEM file, since tls is \"files\"")
+            }
+            Tls::Acme if config.acme.domains.is_empty() => {
+                missing("acme.domains", "at least one name, as [\"live.example.org\"], since tls is \"acme\"")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn refuse(&self, key: &str, value: String, allowed: String) -> ConfigError {

@@ -61,6 +61,11 @@ impl Activity {
         })))
     }
 
+    /// The protocol is known to be HTTP/2 before anything of it has come.
+    pub(super) fn multiplexed(&self) {
+        self.lock().multiplexed = true;
+    }
+
     /// By when something must have happened, and what it means if not. `None` while a handler works.
     pub(super) fn deadline(&self, limits: &Limits) -> Option<(Instant, Cause)> {
         let state = self.lock();
@@ -233,11 +238,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        // TLS writes what it holds only now; over a bare socket, which holds nothing, nothing is left when this is asked.
+        let polled = Pin::new(&mut self.inner).poll_flush(cx);
+        self.activity.wrote(Instant::now(), polled.is_pending());
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let polled = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.activity.wrote(Instant::now(), polled.is_pending());
+        polled
     }
 }
 
@@ -338,6 +348,43 @@ mod tests {
             activity.wrote(after(start, 9), true);
         };
         check(steps, Some((21, Cause::WriteStall)));
+    }
+
+    /// A layer that holds what was written until it is let go.
+    #[derive(Debug)]
+    struct Layer {
+        held: bool,
+    }
+
+    impl AsyncWrite for Layer {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.held { Poll::Pending } else { Poll::Ready(Ok(())) }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_layer_like_tls_holds_stalls_until_it_is_gone() {
+        let steps = |held: bool| {
+            move |activity: &Activity, _: Instant| {
+                let mut socket = Socket::new(Layer { held: true }, activity.clone());
+                let mut cx = Context::from_waker(std::task::Waker::noop());
+                drop(activity.request(false));
+                assert!(Pin::new(&mut socket).poll_write(&mut cx, b"answer").is_ready());
+                assert!(Pin::new(&mut socket).poll_flush(&mut cx).is_pending());
+                socket.inner.held = held;
+                assert_eq!(Pin::new(&mut socket).poll_flush(&mut cx).is_pending(), held);
+            }
+        };
+        check(steps(true), Some((20, Cause::WriteStall)));
+        check(steps(false), Some((60, Cause::Idle)));
     }
 
     #[tokio::test(start_paused = true)]

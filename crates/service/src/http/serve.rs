@@ -4,8 +4,11 @@
 
 use super::activity::{Activity, Cause, Socket, Watched};
 use super::connections::{Connections, Full, Permit};
+use super::handshake::{self, Agreed};
 use super::response::error;
+use super::stream::Stream;
 use super::{Body, Handler, Limits};
+use crate::tls::Tls;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
@@ -35,9 +38,47 @@ too many connections: try again later\n";
 const EXPOSED: &str = "Age, Cache-Control, Cache-Status, Content-Encoding, Content-Length, Content-Range, Date, ETag, \
 Accept-Ranges, Retry-After, Server-Timing";
 
+/// Resets that an HTTP/2 client may send for requests that were not yet looked at, and errors of streams that it may
+/// cause, before its connection is closed: more is a flood (CVE-2023-44487, CVE-2025-8671).
+const H2_RESETS: usize = 20;
+const H2_STREAM_ERRORS: usize = 64;
+
+/// What an HTTP/2 client may send unasked, in bytes: requests have no bodies here. Our own sending is as wide as the
+/// client opens it.
+const H2_WINDOW: u32 = 64 * 1024;
+
+/// Bytes of one answer that HTTP/2 takes from its body before the client does.
+const H2_SEND_BUFFER: usize = 256 * 1024;
+
+/// How often it is asked whether an HTTP/2 client is still there, and how long it may take to say so.
+const H2_PING: Duration = Duration::from_secs(20);
+const H2_PONG: Duration = Duration::from_secs(10);
+
 /// Serves until `shutdown`, then finishes what is in flight, for at most [`Limits::drain`].
 pub async fn serve(listener: TcpListener, handler: impl Handler, limits: Limits, shutdown: CancellationToken) {
-    let server = Arc::new(Server { meters: Meters::new(limits.listener), limits, shutdown });
+    run(listener, None, handler, limits, shutdown).await;
+}
+
+/// The same over TLS. Whoever calls it also runs [`Tls::keep`].
+pub async fn serve_tls(
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    handler: impl Handler,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let secured = Secured { tls, meters: handshake::Meters::new(limits.listener) };
+    run(listener, Some(secured), handler, limits, shutdown).await;
+}
+
+async fn run(
+    listener: TcpListener,
+    secured: Option<Secured>,
+    handler: impl Handler,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let server = Arc::new(Server { meters: Meters::new(limits.listener), secured, limits, shutdown });
     let connections = Connections::default();
     let mut tasks = JoinSet::new();
     loop {
@@ -80,8 +121,15 @@ pub async fn serve(listener: TcpListener, handler: impl Handler, limits: Limits,
 /// What all connections of a listener share.
 struct Server {
     limits: Limits,
+    secured: Option<Secured>,
     shutdown: CancellationToken,
     meters: Meters,
+}
+
+/// What a listener with TLS has.
+struct Secured {
+    tls: Arc<Tls>,
+    meters: handshake::Meters,
 }
 
 /// The listener's metrics, looked up once.
@@ -120,8 +168,10 @@ impl Server {
         };
         counter.increment(1);
         tracing::debug!(listener = self.limits.listener, %peer, ?full, "no place for a connection");
-        // Only a courtesy: a socket that doesn't take it at once gets nothing.
-        let _ = stream.try_write(FULL);
+        // Only a courtesy: a socket that doesn't take it at once gets nothing, nor does one that must shake hands first.
+        if self.secured.is_none() {
+            let _ = stream.try_write(FULL);
+        }
     }
 
     /// Some failures are one connection's; others last, and trying at once would only burn the processor.
@@ -137,7 +187,8 @@ impl Server {
         }
     }
 
-    fn protocol(&self) -> auto::Builder<TokioExecutor> {
+    /// What is spoken on a connection, if that was agreed on; else its first bytes tell.
+    fn protocol(&self, agreed: Option<Agreed>) -> auto::Builder<TokioExecutor> {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // Timeouts are the watch's (see `activity`).
         builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(self.limits.header_bytes);
@@ -146,10 +197,18 @@ impl Server {
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.h2_streams)
             .max_header_list_size(u32::try_from(self.limits.header_bytes).unwrap_or(u32::MAX))
-            .max_send_buf_size(256 * 1024)
-            .keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_timeout(Duration::from_secs(10));
-        builder
+            .max_pending_accept_reset_streams(H2_RESETS)
+            .max_local_error_reset_streams(H2_STREAM_ERRORS)
+            .initial_connection_window_size(H2_WINDOW)
+            .initial_stream_window_size(H2_WINDOW)
+            .max_send_buf_size(H2_SEND_BUFFER)
+            .keep_alive_interval(H2_PING)
+            .keep_alive_timeout(H2_PONG);
+        match agreed {
+            None => builder,
+            Some(Agreed::Http1) => builder.http1_only(),
+            Some(Agreed::Http2) => builder.http2_only(),
+        }
     }
 }
 
@@ -159,9 +218,13 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, ha
     // Answers are whole or flushed in parts on purpose: waiting to fill a packet only adds delay. A socket that
     // refuses the option is about to fail anyway.
     let _ = stream.set_nodelay(true);
+    let Some((stream, agreed)) = server.open(stream, peer).await else { return };
     let activity = Activity::new(Instant::now());
+    if agreed == Some(Agreed::Http2) {
+        activity.multiplexed();
+    }
     let service = service_fn(|request| answer(server.clone(), activity.clone(), handler.clone(), request, peer));
-    let builder = server.protocol();
+    let builder = server.protocol(agreed);
     let io = TokioIo::new(Socket::new(stream, activity.clone()));
     let mut served = pin!(builder.serve_connection(io, service));
     let mut draining = false;
@@ -173,7 +236,15 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, ha
                 }
                 return;
             }
-            cause = activity.watch(&server.limits) => return server.close(peer, cause),
+            cause = activity.watch(&server.limits) => {
+                server.close(peer, cause);
+                if cause == Cause::Idle {
+                    // A client of HTTP/2 is told first, and a request that was on its way is answered.
+                    served.as_mut().graceful_shutdown();
+                    let _ = tokio::time::timeout(server.limits.header, served).await;
+                }
+                return;
+            }
             () = server.shutdown.cancelled(), if !draining => {
                 draining = true;
                 served.as_mut().graceful_shutdown();
@@ -183,6 +254,25 @@ async fn connection(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, ha
 }
 
 impl Server {
+    /// Gets a connection ready for HTTP.
+    async fn open(&self, stream: TcpStream, peer: SocketAddr) -> Option<(Stream, Option<Agreed>)> {
+        let Some(Secured { tls, meters }) = &self.secured else { return Some((Stream::Plain(stream), None)) };
+        let shaken = tokio::select! {
+            shaken = handshake::shake(stream, tls, &self.limits) => shaken,
+            // Nothing was asked for yet.
+            () = self.shutdown.cancelled() => return None,
+        };
+        meters.count(shaken.as_ref().map(|(_, agreed)| *agreed).map_err(|failure| *failure));
+        match shaken {
+            Ok((stream, agreed)) => Some((stream, Some(agreed))),
+            Err(failure) => {
+                let (listener, cause) = (self.limits.listener, failure.as_str());
+                tracing::debug!(listener, %peer, cause, "no TLS handshake");
+                None
+            }
+        }
+    }
+
     fn close(&self, peer: SocketAddr, cause: Cause) {
         let (listener, cause) = (self.limits.listener, cause.as_str());
         counter!("live360_http_connections_closed_total", "listener" => listener, "cause" => cause).increment(1);

@@ -146,6 +146,7 @@ fn walk(steps: &[Step], agree: bool) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn nothing_that_was_said_is_ever_contradicted(steps in proptest::collection::vec(step(3), 1..120)) {
         walk(&steps, false);

@@ -125,7 +125,9 @@ impl Origin {
     pub(crate) fn of(media: &[u8]) -> Self {
         let end = media.iter().position(|byte| *byte == b';').expect("media of a simulated stream");
         let words: Vec<&str> = std::str::from_utf8(&media[..end]).unwrap().split(' ').collect();
-        let [seed, rendition, piece] = words[..] else { panic!("media of a simulated stream begins otherwise: {words:?}") };
+        let [seed, rendition, piece] = words[..] else {
+            panic!("media of a simulated stream begins otherwise: {words:?}")
+        };
         Self { seed: seed.parse().unwrap(), rendition: rendition.to_owned(), piece: piece.to_owned() }
     }
 }
@@ -191,7 +193,8 @@ impl Progress {
             File::Segment(msn) if (oldest..self.open).contains(&msn) => There::Is(terms.segment(rendition, msn)),
             File::Segment(msn) if msn == self.open && !self.ended => There::Next,
             File::Part(msn, part) if terms.low_latency => {
-                let whole = (oldest.max(self.open.saturating_sub(KEPT))..self.open).contains(&msn) && part < terms.parts;
+                let whole =
+                    (oldest.max(self.open.saturating_sub(KEPT))..self.open).contains(&msn) && part < terms.parts;
                 match (msn, part) == (self.open, self.parts) {
                     _ if whole || msn == self.open && part < self.parts => There::Is(terms.part(rendition, msn, part)),
                     true if !self.ended => There::Next,

@@ -23,10 +23,8 @@ async fn a_viewer_can_follow_it_part_by_part() {
             viewer.fetch().await;
         }
         for ((msn, part), bytes) in &viewer.media {
-            let expected = part.map_or_else(
-                || sim.terms.segment(rendition, *msn),
-                |part| sim.terms.part(rendition, *msn, part),
-            );
+            let expected =
+                part.map_or_else(|| sim.terms.segment(rendition, *msn), |part| sim.terms.part(rendition, *msn, part));
             assert_eq!(bytes, &expected, "{rendition} {msn} {part:?}");
         }
         assert!(viewer.lineages().values().all(|seed| *seed == 1));
