@@ -116,10 +116,9 @@ struct State {
 }
 
 impl Edge {
-    /// Listens on `edge.http`, and with TLS also on `edge.https`; pulls from `origins`, in order of preference, and recordings from
-    /// `storage.egress`; if that is not given, what is not in its default place is asked of the origins, which may be
-    /// edges themselves. From `shutdown` on it finishes what is in
-    /// flight and lets waiting viewers go.
+    /// Listens on `edge.http`, and with TLS also on `edge.https`; pulls from `origins`, in order of preference, and
+    /// recordings from `storage.egress`; if that is not given, what is not in its default place is asked of the origins,
+    /// which may be edges themselves. From `shutdown` on it finishes what is in flight and lets waiting viewers go.
     pub async fn bind(config: &Config, origins: Vec<String>, shutdown: CancellationToken) -> Result<Self, Error> {
         // Nobody has to guess it, it only has to be another's than any other's.
         let own = trail::own_name(RandomState::new().hash_one(std::process::id()));
@@ -127,9 +126,9 @@ impl Edge {
         // Nobody who configured a store means that recordings are elsewhere.
         let vod = Vod::open(&config.egress(), config.storage.egress.is_none()).await?;
         let tls = Tls::from_config(config)?;
-        let (listener, address) = listen("edge.http", config.edge.http).await?;
+        let (listener, address) = listen("edge.http", config.edge.http)?;
         let secure = match tls {
-            Some(_) => Some(listen("edge.https", config.edge.https).await?),
+            Some(_) => Some(listen("edge.https", config.edge.https)?),
             None => None,
         };
 
@@ -219,9 +218,9 @@ impl Edge {
 }
 
 /// Listens on what a key of the config says.
-async fn listen(key: &'static str, wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+fn listen(key: &'static str, wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let bind = |source| Error::Bind { key, address: wanted, source };
-    let listener = TcpListener::bind(wanted).await.map_err(bind)?;
+    let listener = http::listen(wanted).map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     Ok((listener, address))
 }

@@ -21,6 +21,19 @@ use http::{Method, Response};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections that may wait to be accepted: a crowd comes at once when a stream begins.
+const BACKLOG: u32 = 4096;
+
+/// Listens on an address, with room for a crowd.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for the connections of the process before it.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Answers requests. Cloned for each connection, so it should be a handle to shared state.
 ///

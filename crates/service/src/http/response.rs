@@ -28,6 +28,9 @@ pub fn json(value: &serde_json::Value) -> Response<Body> {
     response
 }
 
+/// Headers that an answer of ours has at most, so that its map never has to grow.
+const HEADERS: usize = 24;
+
 /// A file at hand, and what to say about it.
 #[derive(Debug, Clone)]
 pub struct Content {
@@ -39,7 +42,7 @@ pub struct Content {
 impl Content {
     /// These bytes, of this media type, under this `Cache-Control`.
     pub fn new(content_type: &'static str, cache_control: &'static str, chunks: Vec<Bytes>) -> Self {
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache_control));
         Self { chunks, etag: None, headers }
@@ -62,6 +65,16 @@ impl Content {
     /// Answers a request for it: 304 if the client has it, 206 or 416 for one byte range, else 200.
     pub fn answer(mut self, request: &Parts) -> Response<Body> {
         let mut response = self.choose(request);
+        if response.status() == StatusCode::OK {
+            // By far the most: nothing to be merged.
+            let mut headers = std::mem::take(&mut self.headers);
+            if let Some(etag) = self.etag {
+                headers.insert(header::ETAG, etag);
+            }
+            headers.insert(header::ACCEPT_RANGES, const { HeaderValue::from_static("bytes") });
+            *response.headers_mut() = headers;
+            return response;
+        }
         if let Some(etag) = &self.etag {
             response.headers_mut().insert(header::ETAG, etag.clone());
         }
@@ -103,7 +116,9 @@ impl Content {
                 response
             }
         };
-        put(&mut response, header::ACCEPT_RANGES, "bytes");
+        if response.status() != StatusCode::OK {
+            put(&mut response, header::ACCEPT_RANGES, "bytes");
+        }
         response
     }
 
