@@ -327,6 +327,14 @@ fn refuse(request: &Request<Incoming>, methods: &[Method], open: bool) -> Option
         let names = methods.iter().chain([&Method::OPTIONS]).map(Method::as_str).collect::<Vec<_>>();
         names.join(", ")
     };
+    // RFC 9112 section 3.2: two names are nobody's; whoever stands before us may have gone by the other one.
+    if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+        let mut response = error(StatusCode::BAD_REQUEST, "a request has one Host");
+        if request.version() < Version::HTTP_2 {
+            insert(&mut response, header::CONNECTION, "close");
+        }
+        return Some(response);
+    }
     if request.method() == Method::OPTIONS {
         return Some(preflight(&allowed(), open));
     }
