@@ -98,7 +98,7 @@ impl FrontParts {
     async fn playlist(&self, wants: Wants, key: &Key, trail: &Trail) -> Answered {
         match self.hub.get(key, trail).await? {
             Reply::Refused(words) => Ok((error(StatusCode::BAD_REQUEST, words), How::Hit)),
-            Reply::Missing => Ok((error(StatusCode::NOT_FOUND, "no origin has this playlist"), How::Hit)),
+            Reply::Missing => Ok((error(StatusCode::NOT_FOUND, missing(&key.route)), How::Hit)),
             Reply::Playlist(document, how, satisfied) => {
                 let Rules { fresh, told, .. } = self.policy.rules(Class::Playlist);
                 let told = if satisfied && how != How::Stale { self.policy.told_reload() } else { told };
@@ -194,6 +194,14 @@ fn page(request: &Parts, route: &Route) -> Response<Body> {
     };
     let told = if file.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
     Content::new(file.content_type, told, vec![file.bytes.clone()]).etag(file.etag).answer(request)
+}
+
+/// What no origin has, in words.
+fn missing(route: &Route) -> String {
+    match route {
+        Route::Hls(name, rendition, _) => format!("no stream {name} with a rendition {rendition} is at any origin"),
+        _ => "no origin has this playlist".to_owned(),
+    }
 }
 
 fn refused(status: StatusCode, words: impl Into<String>) -> Response<Body> {

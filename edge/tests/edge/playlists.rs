@@ -32,6 +32,8 @@ async fn live(gate: &Gate) -> Origin {
     Origin::start(move |target| match target {
         PLAIN => whole(KIND, "one", playlist(9, 1)),
         NEXT => [vec![Do::Wait(gate.clone())], whole(KIND, "two", playlist(9, 2))].concat(),
+        // What comes behind that never comes.
+        target if target.starts_with(PLAIN) => vec![Do::Wait(Gate::new())],
         _ => status(404, "what?"),
     })
     .await

@@ -75,12 +75,17 @@ const SKIP_TARGETS: u32 = 6;
 impl MediaPlaylist {
     /// The whole playlist.
     pub fn render(&self) -> String {
-        self.write(0)
+        self.write(0, false)
+    }
+
+    /// The whole playlist as that of a recording, which never changes (§4.4.3.5).
+    pub fn render_vod(&self) -> String {
+        self.write(0, true)
     }
 
     /// A delta update (§6.2.5.1), or the whole playlist if nothing is old enough to skip.
     pub fn render_delta(&self) -> String {
-        self.write(self.skippable())
+        self.write(self.skippable(), false)
     }
 
     /// Segments that a delta update leaves out: those that end before the skip boundary.
@@ -99,11 +104,14 @@ impl MediaPlaylist {
         self.segments.len() - kept.count()
     }
 
-    fn write(&self, skipped: usize) -> String {
+    fn write(&self, skipped: usize, vod: bool) -> String {
         let mut out = String::with_capacity(256 + 160 * self.segments.len());
         // Version 9 only where EXT-X-SKIP needs it, 6 for EXT-X-MAP (§8).
         let version = if skipped > 0 { 9 } else { 6 };
         line(&mut out, format_args!("#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{}", self.target_s));
+        if vod {
+            line(&mut out, format_args!("#EXT-X-PLAYLIST-TYPE:VOD"));
+        }
         line(&mut out, format_args!("#EXT-X-INDEPENDENT-SEGMENTS"));
         if !self.ended {
             self.write_server_control(&mut out);
@@ -267,6 +275,13 @@ mod tests {
         for absent in ["SERVER-CONTROL", "PART-INF", "PRELOAD-HINT", "RENDITION-REPORT"] {
             assert!(!text.contains(absent), "{absent} in {text}");
         }
+    }
+
+    #[test]
+    fn a_recordings_playlist_says_that_it_never_changes() {
+        let text = MediaPlaylist { ended: true, open: None, ..live() }.render_vod();
+        assert!(text.contains("#EXT-X-TARGETDURATION:2\n#EXT-X-PLAYLIST-TYPE:VOD\n"), "{text}");
+        assert!(text.ends_with("#EXT-X-ENDLIST\n"), "{text}");
     }
 
     #[test]
