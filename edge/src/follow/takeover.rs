@@ -22,6 +22,9 @@ const SLACK_MAX: Duration = Duration::from_millis(100);
 /// A track that is further behind the others than this begins anew behind the break.
 const GAPS_MAX: u64 = 16;
 
+/// A duration may not be nothing.
+const GAP_MIN: Duration = Duration::from_millis(1);
+
 impl Stream {
     /// Decides who leads. `true`: playlists may have changed.
     pub(super) fn choose(&mut self, now: Instant) -> bool {
@@ -133,7 +136,7 @@ impl Stream {
         for followed in self.tracks.values_mut() {
             let Some(shown) = &followed.shown else { continue };
             let disc = |number| known.get(&number).copied().unwrap_or(0).max(self.spans.disc(number));
-            let past = go_on_to(from, &shown.text, disc);
+            let past = go_on_to(from, &shown.text, begins.starts_ms, disc);
             let window = past.iter().map(|piece| piece.length).sum();
             followed.past = (past, window);
         }
@@ -154,19 +157,24 @@ fn discs(shown: &Text) -> impl Iterator<Item = (u64, u64)> {
 }
 
 /// What is listed before the break: all that was shown, and gaps up to its number, in the discontinuities that other
-/// tracks have there.
-fn go_on_to(from: u64, shown: &Text, known: impl Fn(u64) -> u64) -> Vec<Piece> {
+/// tracks have there. Together they last until the new origin's first segment begins, so that dates go on and all tracks
+/// are as long.
+fn go_on_to(from: u64, shown: &Text, begins_ms: Option<i64>, known: impl Fn(u64) -> u64) -> Vec<Piece> {
     let open = shown.in_progress();
-    if from.saturating_sub(open.number) > GAPS_MAX {
+    let gaps = from.saturating_sub(open.number);
+    if gaps > GAPS_MAX {
         return Vec::new();
     }
+    let until = begins_ms.zip(open.starts_ms).map(|(begins, ends)| begins.saturating_sub(ends).max(0));
+    let all = until.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+    let share = all.and_then(|all| all.checked_div(u32::try_from(gaps).ok()?)).map(|share| share.max(GAP_MIN));
     let mut past = pieces(shown, 0, Shift::default());
     let mut disc = open.disc;
     for number in open.number..from {
         let begun = number == open.number && !open.length.is_zero();
         let length = if begun { open.length } else { shown.facts.target };
         disc = known(number).max(disc);
-        past.push(Piece::gap(number, disc, length));
+        past.push(Piece::gap(number, disc, share.unwrap_or(length).min(shown.facts.target)));
     }
     past
 }
@@ -176,6 +184,7 @@ fn go_on_to(from: u64, shown: &Text, known: impl Fn(u64) -> u64) -> Vec<Piece> {
 struct Begin {
     number: u64,
     disc: u64,
+    starts_ms: Option<i64>,
 }
 
 /// The segment that goes on where the one before ended, by date: so that nothing is left out, and as little as can be is
@@ -192,7 +201,7 @@ fn begin(shown: &Text, text: &Text) -> Begin {
         last.or_else(|| all().find(|block| block.starts_ms.is_some_and(|at| at > latest)))
     });
     let block = by_date.unwrap_or(open);
-    Begin { number: block.number, disc: block.disc }
+    Begin { number: block.number, disc: block.disc, starts_ms: block.starts_ms }
 }
 
 fn difference(to: u64, from: u64) -> i64 {

@@ -229,7 +229,7 @@ fn one_that_does_not_agree_takes_over_with_a_break_and_numbers_go_on() {
     let tail = text.split("99.m4s\n").nth(1).unwrap();
     assert_eq!(
         tail,
-        "#EXT-X-GAP\n#EXTINF:1.000000,\n100.m4s\n#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-0000000000000002.mp4\"\n\
+        "#EXT-X-GAP\n#EXTINF:0.001000,\n100.m4s\n#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"init-0000000000000002.mp4\"\n\
          #EXT-X-PROGRAM-DATE-TIME:2026-11-20T17:28:20.000Z\n\
          #EXT-X-PART:DURATION=0.500000,URI=\"101.0.m4s\",INDEPENDENT=YES\n\
          #EXT-X-PART:DURATION=0.500000,URI=\"101.1.m4s\"\n#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"101.2.m4s\"\n"
