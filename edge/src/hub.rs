@@ -22,7 +22,7 @@ use media::name::StreamName;
 use media::route::{File, Route};
 use room::Room;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
@@ -31,6 +31,9 @@ use tokio_util::task::TaskTracker;
 
 /// Most streams that are followed at a time.
 const ROOMS_MAX: usize = 2048;
+
+/// Lineages that one room may use up.
+const LINEAGES: u32 = 1 << 12;
 
 /// Most viewers who may wait at a time.
 const PARKED_MAX: usize = 100_000;
@@ -43,6 +46,8 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 pub(crate) struct Hub {
     rooms: Mutex<HashMap<StreamName, Arc<Room>>>,
     parked: AtomicUsize,
+    /// The next room's first lineage. 0 stands for media that nobody follows.
+    lineages: AtomicU32,
     shared: Arc<Shared>,
 }
 
@@ -81,14 +86,14 @@ pub(crate) enum Reply {
 impl Hub {
     /// Knows nothing yet.
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { rooms: Mutex::default(), parked: AtomicUsize::new(0), shared: Arc::new(shared) }
+        Self { rooms: Mutex::default(), parked: AtomicUsize::new(0), lineages: AtomicU32::new(1), shared: Arc::new(shared) }
     }
 
     /// Answers a media playlist request, now or when the stream has come so far.
     pub(crate) async fn get(&self, key: &Key, trail: &Trail) -> Result<Reply, Failure> {
         let (name, track) = Track::of(&key.route).ok_or(Failure::Nonsense("no media playlist's address"))?;
         let room = self.room(&name, trail)?;
-        let (mut board, new) = room.ask(track);
+        let (mut board, new) = room.ask(track, trail).ok_or(Failure::Busy)?;
         let (asked, skip) = (key.waits_for(), key.skip());
         let begun = Instant::now();
         let mut waited = false;
@@ -193,10 +198,16 @@ impl Hub {
             return Ok(Arc::clone(room));
         }
         if rooms.len() >= ROOMS_MAX {
+            // Rooms that are only remembered make place.
+            let now = Instant::now();
+            rooms.retain(|_, room| !room.is_over(now, Duration::ZERO));
+        }
+        if rooms.len() >= ROOMS_MAX {
             return Err(Failure::Busy);
         }
+        let lineage = self.lineages.fetch_add(LINEAGES, Ordering::Relaxed);
         let timing = Timing { target: self.shared.policy.segment(), idle: self.shared.idle };
-        let room = Arc::new(Room::new(name.clone(), timing, trail.clone(), Arc::clone(&self.shared)));
+        let room = Arc::new(Room::new(name.clone(), timing, lineage, trail.clone(), Arc::clone(&self.shared)));
         rooms.insert(name.clone(), Arc::clone(&room));
         Ok(room)
     }

@@ -176,7 +176,7 @@ mod tests {
         assert_eq!((whole.part, whole.blocking), (Some(Duration::from_millis(500)), true));
         // What is made of it here is what the origin would have made.
         assert_eq!(delta(&text).unwrap(), playlist.render_delta());
-        assert_eq!(compose(&[], &text, 0, Shift::default()), playlist.render());
+        assert_eq!(compose(&[], &text, 0, Shift::default(), Duration::ZERO), playlist.render());
     }
 
     proptest! {

@@ -46,6 +46,11 @@ impl Trail {
         Ok(Self(ours.into()))
     }
 
+    /// Edges on it.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The header of a request that this edge sends on.
     pub(crate) fn header(&self, own: &str) -> Option<HeaderValue> {
         let mut text = String::new();

@@ -33,23 +33,27 @@ struct Span {
 
 /// All of them, oldest first; the last is the one that grows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Spans(Vec<Span>);
-
-impl Default for Spans {
-    fn default() -> Self {
-        Self(vec![Span { from: 0, shift: Shift::default(), disc: 0, lineage: 0, origins: Vec::new() }])
-    }
+pub(crate) struct Spans {
+    all: Vec<Span>,
+    /// The first one's lineage.
+    base: u32,
 }
 
 impl Spans {
+    /// One that grows; its lineage, and those that follow, are this and the next numbers.
+    pub(crate) fn new(base: u32) -> Self {
+        let first = Span { from: 0, shift: Shift::default(), disc: 0, lineage: base, origins: Vec::new() };
+        Self { all: vec![first], base }
+    }
+
     /// How numbers of the origin that leads become those that viewers know.
     pub(crate) fn shift(&self) -> Shift {
-        self.0.last().map_or_else(Shift::default, |span| span.shift)
+        self.all.last().map_or_else(Shift::default, |span| span.shift)
     }
 
     /// The first number, as the origin that leads knows it, that is listed.
     pub(crate) fn from(&self) -> u64 {
-        self.0.last().map_or(0, |span| span.shift.back(span.from))
+        self.all.last().map_or(0, |span| span.shift.back(span.from))
     }
 
     /// Whether viewers see what the origin says, word for word.
@@ -57,43 +61,48 @@ impl Spans {
         self.epoch() == 0
     }
 
+    /// The lineage that grows.
+    pub(crate) fn lineage(&self) -> u32 {
+        self.all.last().map_or(self.base, |span| span.lineage)
+    }
+
     /// How many lineages there were before this one.
     pub(crate) fn epoch(&self) -> u32 {
-        self.0.last().map_or(0, |span| span.lineage)
+        self.lineage().wrapping_sub(self.base)
     }
 
     /// Whether what grows has no number yet if the next lineage begins at `from`.
     pub(crate) fn is_empty_from(&self, from: u64) -> bool {
-        self.0.last().is_some_and(|span| span.from == from)
+        self.all.last().is_some_and(|span| span.from == from)
     }
 
     /// The least discontinuity sequence number that a number can have.
     pub(crate) fn disc(&self, number: u64) -> u64 {
-        self.0.iter().rev().find(|span| span.from <= number).map_or(0, |span| span.disc)
+        self.all.iter().rev().find(|span| span.from <= number).map_or(0, |span| span.disc)
     }
 
     /// From `from` on (viewers' numbers) another lineage goes on, in the discontinuity `disc`; what was before is with
     /// `origins`.
     pub(crate) fn push(&mut self, from: u64, shift: Shift, disc: u64, origins: Vec<usize>) {
-        let lineage = self.epoch().wrapping_add(1);
-        if self.0.len() > 1 && self.is_empty_from(from) {
+        let lineage = self.lineage().wrapping_add(1);
+        if self.all.len() > 1 && self.is_empty_from(from) {
             // Nothing was listed of it.
-            self.0.pop();
-        } else if let Some(last) = self.0.last_mut() {
+            self.all.pop();
+        } else if let Some(last) = self.all.last_mut() {
             last.origins = origins;
         }
-        if self.0.len() >= SPANS_MAX {
-            self.0.remove(0);
+        if self.all.len() >= SPANS_MAX {
+            self.all.remove(0);
         }
-        self.0.push(Span { from, shift, disc, lineage, origins: Vec::new() });
+        self.all.push(Span { from, shift, disc, lineage, origins: Vec::new() });
     }
 
-    /// Where a number's media come from; `now` are the origins that have what grows.
-    pub(crate) fn source(&self, number: u64, now: &[usize]) -> Source {
-        let span = self.0.iter().rev().find(|span| span.from <= number).or(self.0.first());
-        let Some(span) = span else { return Source { origins: now.to_vec(), number, lineage: 0 } };
-        let origins = if span.origins.is_empty() { now.to_vec() } else { span.origins.clone() };
-        Source { origins, number: span.shift.back(number), lineage: span.lineage }
+    /// Where a number's media come from; `now` are the origins that have what grows. `None`: it is not known any more.
+    pub(crate) fn source(&self, number: u64, now: Vec<usize>) -> Option<Source> {
+        let span = self.all.iter().rev().find(|span| span.from <= number)?;
+        let grows = self.all.last().is_some_and(|last| last.lineage == span.lineage);
+        let origins = if grows { now } else { span.origins.clone() };
+        Some(Source { origins, number: span.shift.back(number), lineage: span.lineage })
     }
 }
 
@@ -103,13 +112,13 @@ mod tests {
 
     #[test]
     fn numbers_stay_with_those_who_had_them() {
-        let mut spans = Spans::default();
+        let mut spans = Spans::new(7);
         spans.push(100, Shift { number: 60, disc: 1 }, 1, vec![0, 2]);
         spans.push(110, Shift { number: -5, disc: 2 }, 3, vec![1]);
         for (number, origins, there, lineage) in
-            [(99, vec![0, 2], 99, 0), (100, vec![1], 40, 1), (109, vec![1], 49, 1), (110, vec![2, 0], 115, 2)]
+            [(99, vec![0, 2], 99, 7), (100, vec![1], 40, 8), (109, vec![1], 49, 8), (110, vec![2, 0], 115, 9)]
         {
-            let source = spans.source(number, &[2, 0]);
+            let source = spans.source(number, vec![2, 0]).unwrap();
             assert_eq!(source, Source { origins, number: there, lineage }, "{number}");
         }
         assert_eq!((spans.from(), spans.is_plain()), (115, false));

@@ -14,6 +14,15 @@ use std::time::{Duration, Instant};
 /// How long the first answer of the preferred origin is waited for when another has already answered.
 const PREFER: Duration = Duration::from_millis(300);
 
+/// A playlist that stays the same is shown again after so long, so that its age is true.
+const CONFIRMED: Duration = Duration::from_secs(1);
+
+/// So many questions in a row that fail make an origin one that fails.
+const FAILURES: u32 = 2;
+
+/// For so long it is told that a playlist is nowhere before it is looked for anew.
+const MISSING_TOLD: Duration = Duration::from_secs(1);
+
 /// Most renditions of one stream that are followed.
 const TRACKS_MAX: usize = 32;
 
@@ -33,12 +42,26 @@ pub(crate) enum Event {
     Asked(Track),
     /// A follower's question ended.
     Answered(Track, usize, Outcome),
-    /// ETags of one segment were compared with the one that leads; `None`: they didn't come.
-    Compared(usize, Option<bool>),
+    /// ETags of one segment were compared; `None`: they didn't come.
+    Compared(Comparison, Option<bool>),
     /// Somebody says which origin is to lead, whatever happens; or no longer.
     Pinned(Option<usize>),
     /// Time passed.
     Tick,
+}
+
+/// Which ETags are to be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Comparison {
+    /// Of which track.
+    pub(crate) track: Track,
+    /// Of the origin that leads.
+    pub(crate) lead: usize,
+    /// And of this one.
+    pub(crate) origin: usize,
+    /// Of which segment, as both know it.
+    pub(crate) number: u64,
+    epoch: u32,
 }
 
 /// How a follower's question ended.
@@ -94,6 +117,8 @@ pub(crate) struct Stream {
     pub(super) lead: Option<usize>,
     pub(super) pinned: Option<usize>,
     pub(super) began: Instant,
+    /// The longest target duration of an origin that led before: it may not get shorter.
+    pub(super) longest: Duration,
     /// When an origin that doesn't agree last took over.
     pub(super) taken_over: Option<Instant>,
 }
@@ -101,7 +126,6 @@ pub(crate) struct Stream {
 /// What is known of an origin, as far as this stream goes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Origin {
-    pub(super) check: Check,
     /// When it last brought the stream further.
     pub(super) progress: Option<Instant>,
     /// Since when it is known to be further than the one that leads.
@@ -117,6 +141,8 @@ pub(super) struct Origin {
 pub(super) struct Followed {
     asked: Instant,
     pub(super) seen: Vec<Seen>,
+    /// How each origin stands to the one that leads, as far as this track goes.
+    pub(super) checks: Vec<Check>,
     pub(super) shown: Option<Arc<Shown>>,
     /// What was listed before the last takeover, and how long the playlist was then.
     pub(super) past: (Vec<Piece>, Duration),
@@ -125,16 +151,17 @@ pub(super) struct Followed {
 }
 
 impl Stream {
-    /// A stream that this many origins may have.
-    pub(crate) fn new(origins: usize, timing: Timing, now: Instant) -> Self {
+    /// A stream that this many origins may have. `lineage` and the numbers after it are nobody else's.
+    pub(crate) fn new(origins: usize, timing: Timing, lineage: u32, now: Instant) -> Self {
         Self {
             timing,
             origins: vec![Origin::default(); origins],
             tracks: HashMap::new(),
-            spans: Spans::default(),
+            spans: Spans::new(lineage),
             lead: None,
             pinned: None,
             began: now,
+            longest: Duration::ZERO,
             taken_over: None,
         }
     }
@@ -147,8 +174,8 @@ impl Stream {
                 Vec::new()
             }
             Event::Answered(track, origin, outcome) => self.answered(track, origin, outcome, now),
-            Event::Compared(origin, same) => {
-                self.compared(origin, same, now);
+            Event::Compared(comparison, same) => {
+                self.compared(comparison, same, now);
                 self.show_all(now)
             }
             Event::Pinned(origin) => {
@@ -164,9 +191,13 @@ impl Stream {
     }
 
     /// Which track is to be followed at which origin: the one that leads and one more.
+    ///
+    /// And those that fail, each at its pace: nobody else would notice that they are back.
     pub(crate) fn wanted(&self, now: Instant) -> Vec<(Track, usize)> {
         let first = self.lead.or(self.pinned).unwrap_or(0);
-        let followed: Vec<usize> = [Some(first), self.standby(first)].into_iter().flatten().collect();
+        let mut followed: Vec<usize> = [Some(first), self.standby(first)].into_iter().flatten().collect();
+        let failing = (0..self.origins.len()).filter(|origin| self.is_failing(*origin));
+        followed.extend(failing.filter(|origin| !followed.contains(origin)).collect::<Vec<_>>());
         let tracks = self.tracks.iter().filter(|(_, track)| !self.idle(track, now)).map(|(track, _)| *track);
         tracks.flat_map(|track| followed.iter().map(move |origin| (track, *origin)).collect::<Vec<_>>()).collect()
     }
@@ -198,14 +229,14 @@ impl Stream {
         self.tracks.get(&track)?.shown.clone()
     }
 
-    /// Where the media of a number come from.
-    pub(crate) fn source(&self, number: u64) -> Source {
-        self.spans.source(number, &self.group())
+    /// Where the media of a number come from. `None`: that was too many takeovers ago.
+    pub(crate) fn source(&self, track: Track, number: u64) -> Option<Source> {
+        self.spans.source(number, self.group(track))
     }
 
-    /// Origins that are the same as the one that leads, this one first, failing ones last.
-    pub(crate) fn group(&self) -> Vec<usize> {
-        let mut group: Vec<usize> = (0..self.origins.len()).filter(|origin| self.in_group(*origin)).collect();
+    /// Origins that have the same of a track as the one that leads, this one first, failing ones last.
+    pub(crate) fn group(&self, track: Track) -> Vec<usize> {
+        let mut group: Vec<usize> = (0..self.origins.len()).filter(|origin| self.in_group(track, *origin)).collect();
         group.sort_by_key(|origin| (self.is_failing(*origin), Some(*origin) != self.lead, *origin));
         group
     }
@@ -225,6 +256,11 @@ impl Stream {
         self.spans.is_plain()
     }
 
+    /// The lineage that grows.
+    pub(crate) fn lineage(&self) -> u32 {
+        self.spans.lineage()
+    }
+
     /// Takeovers with a break so far.
     pub(crate) fn takeovers(&self) -> u32 {
         self.spans.epoch()
@@ -236,24 +272,31 @@ impl Stream {
         texts.next().map(|text| text.facts.target)
     }
 
-    /// How an origin stands to the one that leads.
+    /// How an origin stands to the one that leads, in all that viewers are shown.
     pub(crate) fn agreement(&self, origin: usize) -> Agreement {
-        self.origins.get(origin).map_or(Agreement::Unknown, |origin| origin.check.agreement)
+        let shown = self.tracks.values().filter(|followed| followed.shown.is_some());
+        let checks = shown.filter_map(|followed| followed.checks.get(origin)).map(|check| check.agreement);
+        let worse = |one, other| match (one, other) {
+            (Agreement::No, _) | (_, Agreement::No) => Agreement::No,
+            (Agreement::Unknown, _) | (_, Agreement::Unknown) => Agreement::Unknown,
+            _ => Agreement::Yes,
+        };
+        checks.reduce(worse).unwrap_or(Agreement::Unknown)
     }
 
     /// The segment whose ETags are to be compared, if it is time: the newest that this playlist and that of the one
     /// that leads both list.
-    pub(crate) fn due_comparison(&mut self, track: Track, origin: usize, now: Instant) -> Option<(usize, u64)> {
+    pub(crate) fn due_comparison(&mut self, track: Track, origin: usize, now: Instant) -> Option<Comparison> {
         let lead = self.lead.filter(|lead| *lead != origin)?;
-        let followed = self.tracks.get(&track)?;
+        let epoch = self.spans.epoch();
+        let followed = self.tracks.get_mut(&track)?;
         let (theirs, ours) = (followed.seen.get(lead)?.text.as_ref()?, followed.seen.get(origin)?.text.as_ref()?);
         let same = theirs.agrees_with(ours);
-        if !self.origins.get_mut(origin)?.check.playlists(same, now) {
-            return None;
-        }
         let listed = |number| theirs.segments().iter().any(|block| block.number == number && !block.gap);
-        let newest = ours.segments().iter().rev().find(|block| !block.gap && listed(block.number))?;
-        Some((lead, newest.number))
+        let newest = ours.segments().iter().rev().find(|block| !block.gap && listed(block.number));
+        let number = newest.map(|block| block.number);
+        let due = followed.checks.get_mut(origin)?.playlists(same, now);
+        number.filter(|_| due).map(|number| Comparison { track, lead, origin, number, epoch })
     }
 
     /// Whether nobody asks for anything of it any more.
@@ -261,7 +304,35 @@ impl Stream {
         self.tracks.values().all(|track| self.idle(track, now))
     }
 
-    /// A follower begins, or ends: what the one before it saw is old. (What is shown stays: it never goes back.)
+    /// Whether nobody has anything of it, and that was told for a while.
+    pub(crate) fn is_void(&self, now: Instant) -> bool {
+        !self.tracks.is_empty() && self.tracks.values().all(|followed| self.is_nowhere(followed, now))
+    }
+
+    /// Forgets tracks that are nowhere, and if need be those that nobody asks for.
+    pub(crate) fn prune(&mut self, now: Instant) -> Vec<Track> {
+        let full = self.tracks.len() >= TRACKS_MAX;
+        let gone = |followed: &Followed| self.is_nowhere(followed, now) || full && self.idle(followed, now);
+        let gone: Vec<Track> =
+            self.tracks.iter().filter(|(_, followed)| gone(followed)).map(|(track, _)| *track).collect();
+        gone.iter().for_each(|track| drop(self.tracks.remove(track)));
+        gone
+    }
+
+    /// Whether a track is known.
+    pub(crate) fn has(&self, track: Track) -> bool {
+        self.tracks.contains_key(&track)
+    }
+
+    fn is_nowhere(&self, followed: &Followed, now: Instant) -> bool {
+        let since = match self.trouble(followed) {
+            Some((None, since)) => since,
+            _ => return false,
+        };
+        followed.shown.is_none() && now.saturating_duration_since(since) >= MISSING_TOLD
+    }
+
+    /// A follower begins: what the one before it saw is old. (What is shown stays: it never goes back.)
     pub(crate) fn reset(&mut self, track: Track, origin: usize) {
         if let Some(seen) = self.tracks.get_mut(&track).and_then(|followed| followed.seen.get_mut(origin)) {
             *seen = Seen::default();
@@ -275,12 +346,17 @@ impl Stream {
             self.began = now;
             self.origins.iter_mut().for_each(|state| (state.progress, state.failing) = (None, None));
         }
+        let was_idle = self.tracks.get(&track).is_some_and(|followed| self.idle(followed, now));
         if let Some(followed) = self.tracks.get_mut(&track) {
+            if was_idle {
+                // What its followers saw is old. What is shown stays: it never goes back.
+                followed.seen.fill(Seen::default());
+            }
             followed.asked = now;
         } else if self.tracks.len() < TRACKS_MAX {
-            let seen = vec![Seen::default(); origins];
+            let (seen, checks) = (vec![Seen::default(); origins], vec![Check::default(); origins]);
             let past = (Vec::new(), Duration::ZERO);
-            self.tracks.insert(track, Followed { asked: now, seen, shown: None, past, epoch: 0 });
+            self.tracks.insert(track, Followed { asked: now, seen, checks, shown: None, past, epoch: 0 });
         }
     }
 
@@ -294,9 +370,13 @@ impl Stream {
         let (playlist, age, etag) = match outcome {
             Outcome::Playlist(text, age, etag) => (text, age, etag),
             Outcome::Failed(failure) => {
+                // That this edge has no more questions to ask is no fault of the origin's.
+                let own = failure == Failure::Busy;
                 seen.failed(failure, now);
-                state.failing.get_or_insert(now);
-                state.well = None;
+                if seen.failures >= FAILURES && !own {
+                    state.failing.get_or_insert(now);
+                    state.well = None;
+                }
                 return Vec::new();
             }
             Outcome::Held => {
@@ -313,7 +393,8 @@ impl Stream {
         state.failing = None;
         state.well.get_or_insert(now);
         // One that is behind what is shown of it went back: catching up is no progress.
-        let group = self.lead == Some(origin) || state.check.agreement == Agreement::Yes;
+        let agrees = followed.checks.get(origin).is_some_and(|check| check.agreement == Agreement::Yes);
+        let group = self.lead == Some(origin) || agrees;
         let behind = shown.as_ref().filter(|_| group).is_some_and(|shown| shown.facts.is_ahead_of(&playlist.facts));
         if (seen.playlist(Arc::clone(&playlist), age, etag, now) && !behind) || state.progress.is_none() {
             state.progress = Some(now);
@@ -322,12 +403,12 @@ impl Stream {
         // The bytes are compared by whoever drives this; playlists that differ are seen at once, and one that has nothing
         // in common with what is shown has begun anew.
         if let Some(lead) = self.lead.filter(|lead| *lead != origin)
-            && let Some(followed) = self.tracks.get(&track)
+            && let Some(followed) = self.tracks.get_mut(&track)
             && let Some(theirs) = shown.or_else(|| followed.seen.get(lead)?.text.clone())
         {
             let same = theirs.agrees_with(&playlist);
-            if let Some(state) = self.origins.get_mut(origin).filter(|_| same != Some(true)) {
-                state.check.differs(same);
+            if let Some(check) = followed.checks.get_mut(origin).filter(|_| same != Some(true)) {
+                check.differs(same);
             }
         }
         if self.show(track, origin, now) { vec![track] } else { Vec::new() }
@@ -353,19 +434,23 @@ impl Stream {
         }
     }
 
-    fn compared(&mut self, origin: usize, same: Option<bool>, now: Instant) {
-        if let Some(state) = self.origins.get_mut(origin) {
-            state.check.etags(same, now);
+    fn compared(&mut self, comparison: Comparison, same: Option<bool>, now: Instant) {
+        let Comparison { track, lead, origin, epoch, .. } = comparison;
+        // What another led meanwhile says nothing about who leads now.
+        if self.lead != Some(lead) || self.spans.epoch() != epoch {
+            return;
+        }
+        if let Some(check) = self.tracks.get_mut(&track).and_then(|followed| followed.checks.get_mut(origin)) {
+            check.etags(same, now);
         }
     }
 
     /// Shows what is at hand of every track.
     fn show_all(&mut self, now: Instant) -> Vec<Track> {
         let tracks: Vec<Track> = self.tracks.keys().copied().collect();
-        let group = self.group();
         let show = |track: &Track| {
             // Each of them is looked at: the furthest is shown last.
-            let shown = group.iter().filter(|origin| self.show(*track, **origin, now));
+            let shown = self.group(*track).into_iter().filter(|origin| self.show(*track, *origin, now));
             shown.count() > 0
         };
         tracks.into_iter().filter(show).collect()
@@ -373,7 +458,7 @@ impl Stream {
 
     /// Shows the playlist that an origin gave, if it may and is a step forward.
     fn show(&mut self, track: Track, origin: usize, now: Instant) -> bool {
-        if !self.in_group(origin) {
+        if !self.in_group(track, origin) {
             return false;
         }
         let holds_back = self.holds_end_back(track, origin, now);
@@ -389,8 +474,9 @@ impl Stream {
         if let Some(shown) = followed.shown.as_ref().filter(|_| followed.epoch == epoch) {
             let far = |text: &Text| (text.facts.tip.open, text.facts.tip.parts, text.facts.tip.ended);
             let (before, after) = (far(&shown.source), far(&text));
-            // As far and of the same origin: what else it says may be new.
-            let again = after == before && shown.origin == origin && shown.source.all != text.all;
+            // As far and of the same origin: what else it says may be new, or that it is still so.
+            let later = at.saturating_duration_since(shown.at) >= CONFIRMED;
+            let again = after == before && shown.origin == origin && (later || shown.source.all != text.all);
             if after <= before && !again {
                 return false;
             }
@@ -401,7 +487,7 @@ impl Stream {
             text
         } else {
             followed.prune(&text, from);
-            let composed = compose(&followed.past.0, &text, from, shift);
+            let composed = compose(&followed.past.0, &text, from, shift, self.longest);
             match Text::parse(composed) {
                 Some(composed) => Arc::new(composed),
                 None => return false,
@@ -452,8 +538,11 @@ impl Stream {
         now.saturating_duration_since(followed.asked) >= self.timing.idle.saturating_add(target * 3)
     }
 
-    pub(super) fn in_group(&self, origin: usize) -> bool {
-        self.lead == Some(origin) || self.lead.is_some() && self.agreement(origin) == Agreement::Yes
+    /// Whether an origin has the same as the one that leads, as far as a track goes.
+    pub(super) fn in_group(&self, track: Track, origin: usize) -> bool {
+        let check = self.tracks.get(&track).and_then(|followed| followed.checks.get(origin));
+        let agrees = check.is_some_and(|check| check.agreement == Agreement::Yes);
+        self.lead == Some(origin) || self.lead.is_some() && agrees
     }
 
     pub(super) fn is_failing(&self, origin: usize) -> bool {
@@ -463,6 +552,9 @@ impl Stream {
     /// The origin to watch beside the one that leads: the next one that is well.
     fn standby(&self, lead: usize) -> Option<usize> {
         let others = || (0..self.origins.len()).filter(move |other| *other != lead);
+        if let Some(pinned) = self.pinned.filter(|pinned| *pinned != lead) {
+            return Some(pinned);
+        }
         others().find(|other| !self.is_failing(*other)).or_else(|| others().next())
     }
 
@@ -485,7 +577,7 @@ impl Stream {
         };
         let out = |origin: usize| {
             let mut seen = self.tracks.values().filter_map(|followed| followed.seen.get(origin));
-            self.is_failing(origin) || seen.any(|seen| seen.missing)
+            seen.any(|seen| seen.missing || seen.failures > 0)
         };
         let preferred = self.pinned.unwrap_or(0);
         let late = now.saturating_duration_since(self.began) >= PREFER;

@@ -60,17 +60,22 @@ impl Stream {
             let agrees = self.agreement(*other) == Agreement::Yes;
             // Two whose parts come at other moments may both be well.
             let slack = if agrees { Duration::ZERO } else { SLACK_MAX.min(unit / 4) };
-            let held_down =
-                self.taken_over.is_some_and(|at| now.saturating_duration_since(at) < HOLD_DOWN) && !agrees && !failing;
+            let lately = self.taken_over.is_some_and(|at| now.saturating_duration_since(at) < HOLD_DOWN);
+            let held_down = lately && !agrees && !(failing && silent >= unit.saturating_mul(3));
+            // One that is gone has missed a part by now.
+            let gone = failing && (agrees || silent >= unit);
             let advances = state.progress.is_none_or(|ours| progress > ours)
                 && now.saturating_duration_since(progress) < unit.saturating_mul(3);
             // After a pause of the encoder's one of them is always the first by a moment.
             let ahead = self.origins.get(*other).and_then(|other| other.ahead);
             let for_long = ahead.is_some_and(|since| now.saturating_duration_since(since) >= unit / 2);
-            advances && !held_down && (failing || for_long && silent >= patience.saturating_add(slack))
+            advances && !held_down && (gone || for_long && silent >= patience.saturating_add(slack))
         });
         let first = better.next()?;
-        Some(better.find(|other| self.agreement(*other) == Agreement::Yes).filter(|_| !self.in_group(first)).unwrap_or(first))
+        if self.agreement(first) == Agreement::Yes {
+            return Some(first);
+        }
+        Some(better.find(|other| self.agreement(*other) == Agreement::Yes).unwrap_or(first))
     }
 
     /// Whether the one that leads has gone back and stays there, with other content: it lost its memory.
@@ -93,12 +98,20 @@ impl Stream {
         (0..lead).filter(well).find(|other| self.agreement(*other) == Agreement::Yes)
     }
 
+    /// Origins that have all that is shown as the one that leads has it.
+    fn group_of_all(&self) -> Vec<usize> {
+        let agrees = |origin: &usize| self.lead == Some(*origin) || self.agreement(*origin) == Agreement::Yes;
+        (0..self.origins.len()).filter(agrees).collect()
+    }
+
     fn hand_over(&mut self, lead: usize, to: usize, now: Instant) -> bool {
         if self.agreement(to) == Agreement::Yes {
             self.lead = Some(to);
             self.origins.iter_mut().for_each(|state| state.ahead = None);
-            if let Some(state) = self.origins.get_mut(lead) {
-                state.check = Check::yes(now);
+            for followed in self.tracks.values_mut() {
+                if let Some(check) = followed.checks.get_mut(lead) {
+                    *check = Check::yes(now);
+                }
             }
             return true;
         }
@@ -126,7 +139,7 @@ impl Stream {
         // A lineage of which nothing was listed leaves no break behind.
         let disc = if self.spans.is_empty_from(from) { self.spans.disc(from) } else { last.saturating_add(1) };
         let shift = Shift { number: difference(from, begins.number), disc: difference(disc, begins.disc) };
-        let group = self.group();
+        let group = self.group_of_all();
         let mut known: HashMap<u64, u64> = HashMap::new();
         for (number, disc) in all.iter().flat_map(|shown| discs(&shown.text)) {
             // A track that lags behind does not know yet that what comes next for it is behind a break.
@@ -142,10 +155,14 @@ impl Stream {
         }
         self.spans.push(from, shift, disc, group);
         self.lead = Some(to);
-        for (origin, state) in self.origins.iter_mut().enumerate() {
-            state.ahead = None;
-            state.check = if origin == lead { Check::no(now) } else { Check::default() };
+        self.origins.iter_mut().for_each(|state| state.ahead = None);
+        for followed in self.tracks.values_mut() {
+            followed.checks.fill(Check::default());
+            if let Some(check) = followed.checks.get_mut(lead) {
+                *check = Check::no(now);
+            }
         }
+        self.longest = all.iter().map(|shown| shown.text.facts.target).max().unwrap_or(self.longest);
         self.taken_over = Some(now);
         true
     }

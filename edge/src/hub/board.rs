@@ -154,9 +154,17 @@ impl Version {
         let tip = self.facts.tip;
         match file {
             File::Segment(msn) => *msn < tip.open,
-            File::Part(msn, part) => (*msn, *part) < (tip.open, tip.parts),
+            File::Part(msn, part) if msn.checked_add(1) == Some(tip.open) => *part < tip.last_parts,
+            File::Part(msn, part) => (*msn, *part) < (tip.open, tip.parts) && u128::from(*part) < self.parts_max(),
             _ => true,
         }
+    }
+
+    /// More parts than that no segment has.
+    fn parts_max(&self) -> u128 {
+        let part = self.facts.part.unwrap_or(self.facts.target).as_millis().max(1);
+        // A part may be as short as an encoder's hiccup makes it.
+        (self.facts.target.as_millis() / part).saturating_add(1).saturating_mul(2)
     }
 
     /// Whether a number left the window so long ago that no player has a playlist with it: as long as a playlist lasts
@@ -182,11 +190,11 @@ impl Version {
 }
 
 /// Where a file's media come from, by what hangs on the board.
-pub(super) fn listed(version: &Version, file: &File, source: Source, board: Board) -> Listed {
+pub(super) fn listed(version: &Version, file: &File, source: Source, board: impl FnOnce() -> Board) -> Listed {
     match file {
         File::Segment(msn) | File::Part(msn, _) if version.is_long_gone(*msn) => Listed::Gone,
         File::Segment(_) | File::Part(..) if version.lists(file) => Listed::Now(source),
-        File::Segment(_) | File::Part(..) if version.hints(file) => Listed::Next(source, board),
+        File::Segment(_) | File::Part(..) if version.hints(file) => Listed::Next(source, board()),
         File::Segment(_) | File::Part(..) => Listed::Gone,
         _ => Listed::Now(source),
     }

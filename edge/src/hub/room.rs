@@ -35,8 +35,8 @@ const PLAYLIST_BYTES_MAX: u64 = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Room {
     name: StreamName,
-    /// Through whom the first viewer came.
-    trail: Trail,
+    /// The shortest way by which a viewer came.
+    trail: Mutex<Trail>,
     state: Mutex<State>,
     wake: Notify,
     shared: Arc<Shared>,
@@ -61,47 +61,64 @@ struct Pinboard {
 }
 
 impl Room {
-    pub(super) fn new(name: StreamName, timing: Timing, trail: Trail, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(name: StreamName, timing: Timing, lineage: u32, trail: Trail, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
-        let stream = Stream::new(shared.upstream.count(), timing, now);
+        let (stream, trail) = (Stream::new(shared.upstream.count(), timing, lineage, now), Mutex::new(trail));
         let state = Mutex::new(State { stream, boards: HashMap::new(), kept: false, left: now });
         Self { name, trail, state, wake: Notify::new(), shared }
     }
 
-    /// A viewer comes. Gives the board, and whether it is for him that somebody follows the track.
-    pub(super) fn ask(self: &Arc<Self>, track: Track) -> (Board, bool) {
+    /// A viewer comes. Gives the board, and whether it is for him that somebody follows the track. `None`: as many
+    /// tracks are followed as may be.
+    pub(super) fn ask(self: &Arc<Self>, track: Track, trail: &Trail) -> Option<(Board, bool)> {
         let now = Instant::now();
         let mut state = self.lock();
         if state.kept
             && let Some(board) = state.boards.get(&track)
             && now.saturating_duration_since(board.touched) < TOUCH
         {
-            return (Board(board.notice.subscribe()), false);
+            return Some((Board(board.notice.subscribe()), false));
         }
-        let new = !state.boards.contains_key(&track) || !state.kept;
+        self.shorten(trail);
         for changed in state.stream.on(Event::Asked(track), now) {
             self.hang(&mut state, changed, now);
         }
-        let board = state.boards.entry(track).or_insert_with(|| Pinboard {
-            notice: watch::Sender::default(),
-            wants: [None, None],
-            touched: now,
-        });
-        board.touched = now;
-        let receiver = board.notice.subscribe();
-        if !state.kept && !self.shared.stop.is_cancelled() {
+        if !state.stream.has(track) {
+            return None;
+        }
+        let new_board = || Pinboard { notice: watch::Sender::default(), wants: [None, None], touched: now };
+        state.boards.entry(track).or_insert_with(new_board).touched = now;
+        if state.kept {
+            // What hangs there may be from before, when nobody asked.
+            self.mend(&mut state, now);
+        } else if !self.shared.stop.is_cancelled() {
             state.kept = true;
-            // What hangs there is from before.
             for board in state.boards.values() {
                 board.notice.send_modify(|notice| notice.trouble = Trouble::NotYet);
             }
             self.shared.tasks.spawn(keep(Arc::clone(self)));
         }
+        let board = state.boards.get(&track)?;
+        let new = board.notice.borrow().trouble == Trouble::NotYet;
+        let receiver = board.notice.subscribe();
         drop(state);
         if new {
             self.wake.notify_one();
         }
-        (Board(receiver), new)
+        Some((Board(receiver), new))
+    }
+
+    /// Of the ways by which viewers come the shortest is told upstream: nobody makes a ring out of a straight line by
+    /// what he says.
+    fn shorten(&self, trail: &Trail) {
+        let mut known = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
+        if trail.len() < known.len() {
+            *known = trail.clone();
+        }
+    }
+
+    fn trail(&self) -> Trail {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Where a media file comes from.
@@ -113,12 +130,15 @@ impl Room {
             File::Segment(msn) | File::Part(msn, _) => Some(*msn),
             _ => None,
         };
-        let group = state.stream.group();
         let announced = state.stream.shown(track).map(|shown| shown.origin);
         let source = match number {
-            Some(number) => first(self.source(&state, number), announced),
+            Some(number) => match self.source(&state, track, number) {
+                Some(source) => first(source, announced),
+                None => return Listed::Gone,
+            },
             // Named by its content: whoever has it.
             None => {
+                let group = state.stream.group(track);
                 let others = (0..self.shared.upstream.count()).filter(|other| !group.contains(other));
                 let origins = group.iter().copied().chain(others).collect();
                 return Listed::Now(Source { origins, number: 0, lineage: 0 });
@@ -130,26 +150,26 @@ impl Room {
         if let Some(wanted) = board.wants.get_mut(kind) {
             *wanted = Some(now);
         }
-        let receiver = Board(board.notice.subscribe());
-        let notice = board.notice.borrow().clone();
-        match notice.version.filter(|_| kept && matches!(notice.trouble, Trouble::None)) {
-            Some(version) => board::listed(&version, file, source, receiver),
+        let known = |notice: &Notice| notice.version.clone().filter(|_| kept && notice.trouble == Trouble::None);
+        let version = known(&board.notice.borrow());
+        match version {
+            Some(version) => board::listed(&version, file, source, || Board(board.notice.subscribe())),
             None => Listed::Unknown(source),
         }
     }
 
     /// Where a number's media come from; as long as nobody leads, from anywhere.
-    fn source(&self, state: &State, number: u64) -> Source {
-        let mut source = state.stream.source(number);
+    fn source(&self, state: &State, track: Track, number: u64) -> Option<Source> {
+        let mut source = state.stream.source(track, number)?;
         if source.origins.is_empty() {
             source.origins = (0..self.shared.upstream.count()).collect();
         }
-        source
+        Some(source)
     }
 
     /// Origins that have the stream as it is, the one that leads first.
     pub(super) fn group(&self) -> Vec<usize> {
-        self.lock().stream.group()
+        self.lock().stream.lead().into_iter().collect()
     }
 
     /// Says which origin is to lead.
@@ -160,7 +180,11 @@ impl Room {
     /// Whether nobody was here for so long. What went through a takeover is remembered as long as its numbers may be known.
     pub(super) fn is_over(&self, now: Instant, remembered: Duration) -> bool {
         let state = self.lock();
-        let long = if state.stream.is_plain() { remembered } else { remembered.saturating_mul(60) };
+        let long = match (state.stream.lead(), state.stream.is_plain()) {
+            (None, _) => Duration::ZERO,
+            (_, true) => remembered,
+            (_, false) => remembered.saturating_mul(60),
+        };
         !state.kept && now.saturating_duration_since(state.left) >= long
     }
 
@@ -228,7 +252,7 @@ impl Room {
     /// Hangs up a track's newest playlist, and sends for what it lists for the first time.
     fn hang(&self, state: &mut State, track: Track, now: Instant) {
         let Some(shown) = state.stream.shown(track) else { return };
-        let version = Version::new(&shown, state.stream.takeovers(), &self.shared).map(Arc::new);
+        let version = Version::new(&shown, state.stream.lineage(), &self.shared).map(Arc::new);
         let Some(board) = state.boards.get_mut(&track) else { return };
         let Some(version) = version else {
             board.notice.send_modify(|notice| notice.trouble = Trouble::Failed(Failure::NoRoom));
@@ -245,7 +269,8 @@ impl Room {
                     File::Segment(msn) | File::Part(msn, _) => *msn,
                     _ => continue,
                 };
-                let source = first(self.source(state, number), Some(shown.origin));
+                let Some(source) = self.source(state, track, number) else { continue };
+                let source = first(source, Some(shown.origin));
                 let route = Route::Hls(self.name.clone(), track.rendition, file);
                 self.shared.depot.prefetch(&route, source);
             }
@@ -254,6 +279,14 @@ impl Room {
 
     /// Says on every board how the followers fare, where that has changed.
     fn mend(&self, state: &mut State, now: Instant) {
+        // There may be room again for what there was none for.
+        let unhung = |(track, board): (&Track, &Pinboard)| {
+            let full = board.notice.borrow().trouble == Trouble::Failed(Failure::NoRoom);
+            full.then_some(*track)
+        };
+        for track in state.boards.iter().filter_map(unhung).collect::<Vec<_>>() {
+            self.hang(state, track, now);
+        }
         for (track, board) in &state.boards {
             let trouble = match state.stream.look(*track, now) {
                 Look::Shown(false) => Trouble::None,
@@ -314,14 +347,19 @@ fn fresh(before: &Version, after: &Version) -> Vec<(File, usize)> {
 /// The keeper.
 async fn keep(room: Arc<Room>) {
     let mut followers: HashMap<(Track, usize), AbortOnDropHandle<()>> = HashMap::new();
+    let count = gauge!("live360_edge_followers");
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let now = Instant::now();
         let wanted = {
             let mut state = room.lock();
+            let void = state.stream.is_void(now);
+            for track in state.stream.prune(now) {
+                state.boards.remove(&track);
+            }
             let wanted = state.stream.wanted(now);
-            if wanted.is_empty() || room.shared.stop.is_cancelled() {
+            if void || wanted.is_empty() || room.shared.stop.is_cancelled() {
                 state.kept = false;
                 state.left = now;
                 break;
@@ -333,6 +371,7 @@ async fn keep(room: Arc<Room>) {
             }
             wanted
         };
+        let before = followers.len();
         followers.retain(|follower, _| wanted.contains(follower));
         for (track, origin) in wanted {
             followers.entry((track, origin)).or_insert_with(|| {
@@ -340,7 +379,7 @@ async fn keep(room: Arc<Room>) {
                 AbortOnDropHandle::new(room.shared.tasks.spawn(follower))
             });
         }
-        gauge!("live360_edge_followers", "stream" => room.name.to_string()).set(followers.len() as f64);
+        count.increment(followers.len() as f64 - before as f64);
         tokio::select! {
             () = room.shared.stop.cancelled() => {}
             () = room.wake.notified() => {}
@@ -348,7 +387,7 @@ async fn keep(room: Arc<Room>) {
         }
         room.turn(Event::Tick);
     }
-    gauge!("live360_edge_followers", "stream" => room.name.to_string()).set(0.0);
+    count.decrement(followers.len() as f64);
 }
 
 /// A follower.
@@ -374,7 +413,7 @@ async fn ask(room: &Room, track: Track, origin: usize, wait_for: Option<(u64, Op
     let head = if held { room.shared.policy.held_wait(room.lock().stream.target_of(origin)) } else { QUICK_WAIT };
     let asked = Instant::now();
     let answer = async {
-        let answer = room.shared.upstream.ask(origin, &key, Wait { head, held }, &room.trail).await?;
+        let answer = room.shared.upstream.ask(origin, &key, Wait { head, held }, &room.trail()).await?;
         let (head, length) = (answer.head, answer.feed.collect(PLAYLIST_BYTES_MAX).await?);
         if head.length.is_some_and(|announced| announced != length.len() as u64) {
             return Err(Failure::Broken);
@@ -405,17 +444,17 @@ async fn ask(room: &Room, track: Track, origin: usize, wait_for: Option<(u64, Op
 /// Compares the bytes of one segment with those of the origin that leads, if it is time.
 fn compare(room: &Arc<Room>, track: Track, origin: usize) {
     let due = room.lock().stream.due_comparison(track, origin, Instant::now());
-    let Some((lead, number)) = due else { return };
+    let Some(due) = due else { return };
     let room = Arc::clone(room);
     room.shared.tasks.clone().spawn(async move {
-        let route = Route::Hls(room.name.clone(), track.rendition, File::Segment(number));
+        let route = Route::Hls(room.name.clone(), track.rendition, File::Segment(due.number));
         let key = Key { route, directives: None };
         let upstream = &room.shared.upstream;
-        let both = async { tokio::join!(upstream.etag(lead, &key), upstream.etag(origin, &key)) };
+        let both = async { tokio::join!(upstream.etag(due.lead, &key), upstream.etag(due.origin, &key)) };
         let same = tokio::select! {
             (ours, theirs) = both => ours.zip(theirs).map(|(ours, theirs)| ours == theirs),
             () = room.shared.stop.cancelled() => return,
         };
-        room.turn(Event::Compared(origin, same));
+        room.turn(Event::Compared(due, same));
     });
 }

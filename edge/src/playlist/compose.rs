@@ -69,15 +69,16 @@ pub(crate) fn pieces(text: &Text, from: u64, shift: Shift) -> Vec<Piece> {
     listed.map(|block| Piece::of(text, block, shift)).collect()
 }
 
-/// The playlist for viewers: `past`, then what `text` lists from its number `from` on, under viewers' numbers.
-pub(crate) fn compose(past: &[Piece], text: &Text, from: u64, shift: Shift) -> String {
+/// The playlist for viewers: `past`, then what `text` lists from its number `from` on, under viewers' numbers. Its target
+/// duration is at least `longest` (§4.4.3.1: it never changes; at least it never gets shorter than what it was said of).
+pub(crate) fn compose(past: &[Piece], text: &Text, from: u64, shift: Shift, longest: Duration) -> String {
     let blocks: Vec<&Block> = text.blocks.iter().filter(|block| block.number >= from).collect();
     let open = Some(&text.next).filter(|open| open.number >= from);
     let first = past.first().map(|piece| (piece.number, piece.disc));
     let current = blocks.first().copied().or(open).unwrap_or(&text.next);
     let (number, disc) = first.unwrap_or((shift.number(current.number.max(from)), shift.disc(current.disc)));
     let mut out = String::with_capacity(text.all.len().saturating_mul(2));
-    head(&mut out, text, number, disc);
+    head(&mut out, text, (number, disc), longest);
     let mut state = (disc, None);
     for piece in past {
         between(&mut out, &mut state, piece.disc, piece.map.as_deref());
@@ -126,11 +127,15 @@ pub(crate) fn delta(text: &Text) -> Option<String> {
 }
 
 /// The playlist's own tags, with these numbers.
-fn head(out: &mut String, text: &Text, number: u64, disc: u64) {
+fn head(out: &mut String, text: &Text, (number, disc): (u64, u64), longest: Duration) {
     for line in text.lines(&text.head).split_inclusive('\n') {
         let tag = line.trim_end().split(':').next().unwrap_or_default();
-        if !matches!(tag, "#EXT-X-MEDIA-SEQUENCE" | "#EXT-X-DISCONTINUITY-SEQUENCE") {
-            out.push_str(line);
+        match tag {
+            "#EXT-X-MEDIA-SEQUENCE" | "#EXT-X-DISCONTINUITY-SEQUENCE" => {}
+            "#EXT-X-TARGETDURATION" => {
+                line_out(out, format_args!("{tag}:{}", text.facts.target.max(longest).as_secs_f64().round()));
+            }
+            _ => out.push_str(line),
         }
     }
     line_out(out, format_args!("#EXT-X-MEDIA-SEQUENCE:{number}\n#EXT-X-DISCONTINUITY-SEQUENCE:{disc}"));

@@ -123,9 +123,11 @@ fn walk(steps: &[Step], agree: bool) {
             Step::Hold(origin) => drop(bench.outcome(TRACK, origin, Outcome::Held)),
             Step::Compare(origin) => {
                 let now = bench.now();
-                if let Some((lead, _)) = bench.stream.due_comparison(TRACK, origin, now) {
-                    let same = places[lead].lineage == places[origin].lineage;
-                    bench.stream.on(Event::Compared(origin, Some(same)), now);
+                for track in [TRACK, SOUND] {
+                    if let Some(due) = bench.stream.due_comparison(track, origin, now) {
+                        let same = places[due.lead].lineage == places[origin].lineage;
+                        bench.stream.on(Event::Compared(due, Some(same)), now);
+                    }
                 }
             }
             Step::Pin(origin) => {
