@@ -595,11 +595,13 @@ impl Followed {
         if text.first() > from {
             past.clear();
         }
+        // As long as it was, or as the origin's own is.
+        let window = text.segments().iter().map(|block| block.length).sum::<Duration>().max(*window);
         let current = text.segments().iter().filter(|block| block.number >= from).map(|block| block.length);
         let mut total: Duration = current.chain(past.iter().map(|piece| piece.length)).sum();
         let out = past.iter().take_while(|piece| {
             total = total.saturating_sub(piece.length);
-            total >= *window
+            total >= window
         });
         let out = out.count();
         past.drain(..out);

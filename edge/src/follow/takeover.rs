@@ -61,7 +61,7 @@ impl Stream {
             // Two whose parts come at other moments may both be well.
             let slack = if agrees { Duration::ZERO } else { SLACK_MAX.min(unit / 4) };
             let lately = self.taken_over.is_some_and(|at| now.saturating_duration_since(at) < HOLD_DOWN);
-            let held_down = lately && !agrees && !(failing && silent >= unit.saturating_mul(3));
+            let held_down = lately && !agrees && !(failing && silent >= unit.saturating_mul(2));
             // One that is gone has missed a part by now.
             let gone = failing && (agrees || silent >= unit);
             let advances = state.progress.is_none_or(|ours| progress > ours)
