@@ -159,10 +159,6 @@ fn wrong_values_are_named_with_what_is_allowed() {
 fn what_comes_later_says_so() {
     for (set, expected) in [
         (
-            "queue.url=https://sqs.example/q",
-            "queue.url = \"https://sqs.example/q\" (--set): not available in this version yet; allowed is \"local:\"",
-        ),
-        (
             "origin.peer=http://10.0.0.2:8080",
             "origin.peer = \"http://10.0.0.2:8080\" (--set): not available in this version yet; allowed is to leave it out",
         ),

@@ -2,6 +2,7 @@
 
 use crate::key::BadKey;
 use crate::place::BadPlace;
+use crate::queue::BadQueue;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +16,27 @@ pub enum Error {
     /// The store's address is none.
     #[error(transparent)]
     Place(#[from] BadPlace),
+    /// The queue's address is none.
+    #[error(transparent)]
+    Queue(#[from] BadQueue),
+    /// A message is not ours any more: its time ran out and somebody else has it, or it was given back or done.
+    #[error("can't {doing} {place}: the message is not held any more")]
+    Lost {
+        /// What was tried.
+        doing: &'static str,
+        /// The queue.
+        place: String,
+    },
+    /// A queue does not take this, or no more of it.
+    #[error("can't {doing} {place}: {limit}")]
+    Limit {
+        /// What was tried.
+        doing: &'static str,
+        /// The queue.
+        place: String,
+        /// The limit, with its unit.
+        limit: String,
+    },
     /// The system said no.
     #[error("can't {doing} {path}: {source}")]
     Io {
@@ -110,8 +132,19 @@ impl Error {
                     | ErrorKind::ConnectionReset
                     | ErrorKind::NotConnected
             ),
-            Self::Key(_) | Self::Place(_) | Self::Clash { .. } | Self::TooLarge { .. } => false,
+            Self::Key(_)
+            | Self::Place(_)
+            | Self::Queue(_)
+            | Self::Lost { .. }
+            | Self::Limit { .. }
+            | Self::Clash { .. }
+            | Self::TooLarge { .. } => false,
         }
+    }
+
+    /// Whether a message was lost to somebody else: what was done for it must be left alone from now on.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost { .. })
     }
 }
 

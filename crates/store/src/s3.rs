@@ -7,7 +7,8 @@ mod open;
 mod upload;
 mod words;
 
-pub(crate) use words::broken;
+pub(crate) use open::{BACKOFF_MAX, behavior, endpoint, http_client, timeouts};
+pub(crate) use words::{broken, trouble};
 
 use crate::body::Body;
 use crate::error::Error;
@@ -24,7 +25,7 @@ use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
-use words::{is_missing, status, trouble};
+use words::{is_missing, status};
 
 /// Files up to this length, in bytes, are written by one request.
 const WHOLE_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -41,8 +41,8 @@ pub(super) enum Rule {
     LogLevel,
     /// A folder or a bucket.
     Store,
-    /// A place by its scheme: built, and known but not built yet.
-    Place(&'static str, &'static [&'static str]),
+    /// The local job queue, or one of SQS.
+    Queue,
     /// A key whose values are all for later versions.
     Later,
 }
@@ -93,7 +93,7 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("hls.dvr_s", Rule::Whole(0, 0, "seconds in this version; later ones go back further")),
     ("storage.ingest", Rule::Store),
     ("storage.egress", Rule::Store),
-    ("queue.url", Rule::Place("local:", &["https://"])),
+    ("queue.url", Rule::Queue),
     ("streams.*.key", Rule::Secret),
     ("streams.*.record", RECORD),
     ("streams.*.ladder", Rule::Ladder),
@@ -221,13 +221,7 @@ impl Rule {
             Self::Ladder => return judge_ladder(value, self),
             Self::LogLevel => text.is_some_and(|text| text.split(',').all(is_directive)),
             Self::Store => text.is_some_and(is_store),
-            Self::Place(built, planned) => {
-                let planned = |text: &str| planned.iter().any(|scheme| text.starts_with(scheme));
-                if text.is_some_and(planned) {
-                    return Verdict::NotYet(self.allowed());
-                }
-                text.is_some_and(|text| text.starts_with(built))
-            }
+            Self::Queue => text.is_some_and(is_queue),
         };
         if good { Verdict::Good } else { Verdict::Bad(self.allowed()) }
     }
@@ -261,8 +255,11 @@ impl Rule {
             }
             Self::Later => "to leave it out".to_owned(),
             Self::Store => "\"file:PATH\" or \"s3://BUCKET/PREFIX\" (the prefix may be left out)".to_owned(),
-            Self::Place("local:", _) => "\"local:\"".to_owned(),
-            Self::Place(scheme, _) => format!("\"{scheme}\" and a path"),
+            Self::Queue => {
+                "\"local:\" or the URL of an SQS queue, as \"https://sqs.eu-west-1.amazonaws.com/123456789012/jobs\" \
+                 (http:// only for a server on this machine)"
+                    .to_owned()
+            }
         }
     }
 }
@@ -334,6 +331,33 @@ fn is_store(text: &str) -> bool {
     (3..=63).contains(&bucket.len()) && named && (prefix.is_empty() || prefix.split('/').all(plain))
 }
 
+/// `local:`, or `https://HOST[:PORT]/ACCOUNT/NAME`, also `http://` on this machine. What `store::QueueAddress` reads.
+fn is_queue(text: &str) -> bool {
+    if text == "local:" {
+        return true;
+    }
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let scheme = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => here,
+        _ => false,
+    };
+    let plain = |part: &str| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(legal)
+    };
+    let (account, name) = uri.path().strip_prefix('/').and_then(|path| path.rsplit_once('/')).unwrap_or_default();
+    let named = !name.strip_suffix(".fifo").unwrap_or(name).contains('.') && (1..=80).contains(&name.len());
+    scheme
+        && !host.is_empty()
+        && !text.contains(['@', '?', '#'])
+        && plain(name)
+        && named
+        && account.split('/').all(plain)
+}
+
 /// `LEVEL` or `MODULE=LEVEL`.
 fn is_directive(text: &str) -> bool {
     let (module, level) = text.split_once('=').map_or((None, text), |(module, level)| (Some(module), level));
@@ -373,6 +397,38 @@ mod tests {
         for bad in ["", "/srv", "file:", "file://host/a", "s3://", "s3://ab", "s3://A_b", "s3://abc//x", "s3://abc/.x"]
         {
             assert!(!is_store(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn queues_are_local_or_urls_of_sqs() {
+        for good in [
+            "local:",
+            "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs",
+            "https://sqs.example:9324/queue/live360_jobs-1.fifo",
+            "http://127.0.0.1:4566/000000000000/jobs",
+            "http://[::1]:4566/000000000000/jobs",
+            "http://localhost/a/b",
+        ] {
+            assert!(is_queue(good), "{good}");
+        }
+        for bad in [
+            "",
+            "local",
+            "local:/x",
+            "jobs",
+            "https://sqs.example/jobs",
+            "https://sqs.example/a/",
+            "https://sqs.example/a//b",
+            "https://sqs.example/../b",
+            "https://sqs.example/a/b.c",
+            "https://u@sqs.example/a/b",
+            "https://sqs.example/a/b?c",
+            "http://sqs.example/a/b",
+            "http://10.0.0.1/a/b",
+            "sqs://a/b/c",
+        ] {
+            assert!(!is_queue(bad), "{bad}");
         }
     }
 

@@ -5,21 +5,78 @@
 use bytes::Bytes;
 use futures_core::Stream;
 use http_body::{Frame, SizeHint};
-use std::collections::VecDeque;
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+
+/// What has to stay as long as bytes are being sent, such as what pays for their memory.
+pub(super) type Keeper = Arc<dyn Any + Send + Sync>;
 
 /// A response's body.
 #[derive(Debug)]
-pub struct Body(Kind);
+pub struct Body {
+    kind: Kind,
+    keeper: Option<Kept>,
+}
 
 enum Kind {
-    /// What is left to send, and its length in bytes.
-    Chunks(VecDeque<Bytes>, u64),
+    /// Pieces, which of them is next, and how many bytes are left to send.
+    Chunks(Pieces, usize, u64),
     Stream(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>),
+}
+
+/// Pieces of a file in memory. Cloning copies none.
+#[derive(Debug, Clone)]
+pub(super) enum Pieces {
+    /// All in one, as most are.
+    One(Bytes),
+    Many(Arc<[Bytes]>),
+}
+
+impl Pieces {
+    pub(super) fn as_slice(&self) -> &[Bytes] {
+        match self {
+            Self::One(bytes) => std::slice::from_ref(bytes),
+            Self::Many(pieces) => pieces,
+        }
+    }
+}
+
+impl From<Vec<Bytes>> for Pieces {
+    fn from(mut pieces: Vec<Bytes>) -> Self {
+        match pieces.pop() {
+            None => Self::One(Bytes::new()),
+            Some(last) if pieces.is_empty() => Self::One(last),
+            Some(last) => {
+                pieces.push(last);
+                Self::Many(pieces.into())
+            }
+        }
+    }
+}
+
+struct Kept(Keeper);
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a keeper")
+    }
+}
+
+/// Bytes with their keeper: the connection may hold them long after the body's end.
+struct KeptBytes {
+    bytes: Bytes,
+    _keeper: Keeper,
+}
+
+impl AsRef<[u8]> for KeptBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Body {
@@ -35,14 +92,34 @@ impl Body {
 
     /// Pieces that are all there, sent in order without being copied together.
     pub fn chunks(chunks: Vec<Bytes>) -> Self {
-        let chunks: VecDeque<Bytes> = chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect();
-        let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        Self(Kind::Chunks(chunks, length))
+        Self::pieces(chunks.into())
+    }
+
+    /// The same of pieces that many bodies share.
+    pub fn shared(pieces: Arc<[Bytes]>) -> Self {
+        Self::pieces(Pieces::Many(pieces))
+    }
+
+    pub(super) fn pieces(pieces: Pieces) -> Self {
+        let length = pieces.as_slice().iter().map(|chunk| chunk.len() as u64).sum();
+        Self { kind: Kind::Chunks(pieces, 0, length), keeper: None }
+    }
+
+    /// Keeps `keeper` until the last of its pieces is sent, or dropped unsent. For pieces that are at hand; a stream keeps
+    /// what it needs itself, so there it only lasts as long as the body.
+    #[must_use]
+    pub fn keeping<K: Send + Sync + 'static>(self, keeper: Arc<K>) -> Self {
+        self.kept(Some(keeper))
+    }
+
+    pub(super) fn kept(mut self, keeper: Option<Keeper>) -> Self {
+        self.keeper = keeper.map(Kept);
+        self
     }
 
     /// Pieces as they come. The length is not known unless the handler sets `Content-Length`.
     pub fn stream(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
-        Self(Kind::Stream(Box::pin(stream)))
+        Self { kind: Kind::Stream(Box::pin(stream)), keeper: None }
     }
 
     /// Pieces as `next` finds them: it is handed the state and gives a piece with the state for the one after it, or
@@ -58,8 +135,8 @@ impl Body {
 
     /// The length in bytes, if it is known.
     pub fn length(&self) -> Option<u64> {
-        match &self.0 {
-            Kind::Chunks(_, length) => Some(*length),
+        match &self.kind {
+            Kind::Chunks(_, _, length) => Some(*length),
             Kind::Stream(_) => None,
         }
     }
@@ -76,11 +153,21 @@ impl http_body::Body for Body {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match &mut self.0 {
-            Kind::Chunks(chunks, left) => {
-                let chunk = chunks.pop_front();
-                *left = left.saturating_sub(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64));
-                Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+        let Self { kind, keeper } = &mut *self;
+        match kind {
+            Kind::Chunks(pieces, next, left) => {
+                let rest = pieces.as_slice().iter().skip(*next);
+                let Some((skipped, chunk)) = rest.enumerate().find(|(_, chunk)| !chunk.is_empty()) else {
+                    return Poll::Ready(None);
+                };
+                let (chunk, bytes) = (chunk.clone(), chunk.len() as u64);
+                *next = next.saturating_add(skipped).saturating_add(1);
+                *left = left.saturating_sub(bytes);
+                let chunk = match keeper {
+                    Some(Kept(keeper)) => Bytes::from_owner(KeptBytes { bytes: chunk, _keeper: Arc::clone(keeper) }),
+                    None => chunk,
+                };
+                Poll::Ready(Some(Ok(Frame::data(chunk))))
             }
             Kind::Stream(stream) => {
                 let item = ready!(stream.as_mut().poll_next(cx));
@@ -90,7 +177,7 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Kind::Chunks(chunks, _) if chunks.is_empty())
+        matches!(&self.kind, Kind::Chunks(_, _, 0))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -101,7 +188,9 @@ impl http_body::Body for Body {
 impl fmt::Debug for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Chunks(chunks, left) => write!(f, "{} chunks, {left} bytes", chunks.len()),
+            Self::Chunks(pieces, next, left) => {
+                write!(f, "{} chunks, {left} bytes left from the {next}th on", pieces.as_slice().len())
+            }
             Self::Stream(_) => f.write_str("a stream"),
         }
     }
@@ -153,6 +242,22 @@ mod tests {
         assert_eq!(body.length(), Some(5));
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abcde");
         assert!(http_body::Body::is_end_stream(&Body::empty()));
+        let shared = Body::shared(["ab".into(), Bytes::new(), "cde".into(), Bytes::new()].into());
+        assert_eq!(shared.length(), Some(5));
+        assert_eq!(shared.collect().await.unwrap().to_bytes(), "abcde");
+    }
+
+    #[tokio::test]
+    async fn a_keeper_stays_until_the_last_piece_is_let_go_and_not_only_the_body() {
+        let keeper = Arc::new(());
+        let mut body = Body::chunks(vec!["ab".into(), "cde".into()]).keeping(Arc::clone(&keeper));
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        let last = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(http_body::Body::is_end_stream(&body));
+        drop((body, first));
+        assert_eq!((Arc::strong_count(&keeper), &last[..]), (2, &b"cde"[..]));
+        drop(last);
+        assert_eq!(Arc::strong_count(&keeper), 1);
     }
 
     #[tokio::test]

@@ -3,11 +3,14 @@
 //! CORS and lengths are put on by `serve`; how long something may be cached is the caller's to say.
 
 use super::Body;
+use super::body::{Keeper, Pieces};
 use super::range::{self, Asked};
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
+use std::fmt;
+use std::sync::Arc;
 
 /// An error in words, which nobody caches.
 pub fn error(status: StatusCode, words: impl Into<String>) -> Response<Body> {
@@ -32,26 +35,55 @@ pub fn json(value: &serde_json::Value) -> Response<Body> {
 const HEADERS: usize = 24;
 
 /// A file at hand, and what to say about it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Content {
-    chunks: Vec<Bytes>,
+    pieces: Pieces,
     etag: Option<HeaderValue>,
     headers: HeaderMap,
+    keeper: Option<Keeper>,
 }
 
 impl Content {
     /// These bytes, of this media type, under this `Cache-Control`.
     pub fn new(content_type: &'static str, cache_control: &'static str, chunks: Vec<Bytes>) -> Self {
+        Self::of(content_type, cache_control, chunks.into())
+    }
+
+    /// The same of one piece.
+    pub fn full(content_type: &'static str, cache_control: &'static str, bytes: Bytes) -> Self {
+        Self::of(content_type, cache_control, Pieces::One(bytes))
+    }
+
+    /// The same of pieces that many answers share.
+    pub fn shared(content_type: &'static str, cache_control: &'static str, pieces: Arc<[Bytes]>) -> Self {
+        Self::of(content_type, cache_control, Pieces::Many(pieces))
+    }
+
+    fn of(content_type: &'static str, cache_control: &'static str, pieces: Pieces) -> Self {
         let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache_control));
-        Self { chunks, etag: None, headers }
+        Self { pieces, etag: None, headers, keeper: None }
+    }
+
+    /// Keeps `keeper` until its bytes are sent: see [`Body::keeping`].
+    #[must_use]
+    pub fn keeping<K: Send + Sync + 'static>(mut self, keeper: Arc<K>) -> Self {
+        self.keeper = Some(keeper);
+        self
     }
 
     /// With a strong ETag, given without its quotes. One that can't stand in a header is left out.
     #[must_use]
     pub fn etag(mut self, tag: &str) -> Self {
         self.etag = HeaderValue::from_str(&format!("\"{tag}\"")).ok();
+        self
+    }
+
+    /// With a strong ETag that is ready to be sent, quotes and all.
+    #[must_use]
+    pub fn etag_value(mut self, etag: HeaderValue) -> Self {
+        self.etag = Some(etag);
         self
     }
 
@@ -64,14 +96,28 @@ impl Content {
 
     /// Answers a request for it: 304 if the client has it, 206 or 416 for one byte range, else 200.
     pub fn answer(mut self, request: &Parts) -> Response<Body> {
-        let mut response = self.choose(request);
+        self.headers.insert(header::ACCEPT_RANGES, const { HeaderValue::from_static("bytes") });
+        let response = self.choose(request);
+        self.finish(response)
+    }
+
+    /// Answers a request of which nothing counts but this `If-None-Match`: 304 if the client has it, else 200. Ranges
+    /// are not offered.
+    pub fn answer_whole(self, if_none_match: Option<&HeaderValue>) -> Response<Body> {
+        let known = |list: &HeaderValue, etag: &HeaderValue| Some(names(list.to_str().ok()?, etag.to_str().ok()?));
+        let known = if_none_match.zip(self.etag.as_ref()).and_then(|(list, etag)| known(list, etag)).unwrap_or(false);
+        let response = if known { unchanged() } else { Response::new(self.body(self.pieces.clone())) };
+        self.finish(response)
+    }
+
+    /// Puts the headers on.
+    fn finish(mut self, mut response: Response<Body>) -> Response<Body> {
         if response.status() == StatusCode::OK {
             // By far the most: nothing to be merged.
-            let mut headers = std::mem::take(&mut self.headers);
+            let mut headers = self.headers;
             if let Some(etag) = self.etag {
                 headers.insert(header::ETAG, etag);
             }
-            headers.insert(header::ACCEPT_RANGES, const { HeaderValue::from_static("bytes") });
             *response.headers_mut() = headers;
             return response;
         }
@@ -80,11 +126,15 @@ impl Content {
         }
         match response.status() {
             // An error keeps its own type and stays uncached.
-            StatusCode::RANGE_NOT_SATISFIABLE => return response,
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                put(&mut response, header::ACCEPT_RANGES, "bytes");
+                return response;
+            }
             // RFC 9110 section 15.4.5: what describes the bytes that aren't sent stays at home.
             StatusCode::NOT_MODIFIED => {
                 self.headers.remove(header::CONTENT_TYPE);
                 self.headers.remove(header::CONTENT_ENCODING);
+                self.headers.remove(header::ACCEPT_RANGES);
             }
             _ => {}
         }
@@ -95,15 +145,14 @@ impl Content {
     fn choose(&self, request: &Parts) -> Response<Body> {
         let etag = self.etag.as_ref().and_then(|tag| tag.to_str().ok());
         if etag.is_some_and(|etag| etag_matches(&request.headers, etag)) {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            return response;
+            return unchanged();
         }
-        let length = self.chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        let mut response = match self.asked(request, etag, length) {
-            Asked::Whole => Response::new(Body::chunks(self.chunks.clone())),
+        let length = self.pieces.as_slice().iter().map(|chunk| chunk.len() as u64).sum();
+        match self.asked(request, etag, length) {
+            Asked::Whole => Response::new(self.body(self.pieces.clone())),
             Asked::Part(range) => {
-                let mut response = Response::new(Body::chunks(range::slice(&self.chunks, &range)));
+                let pieces = range::slice(self.pieces.as_slice(), &range);
+                let mut response = Response::new(self.body(pieces.into()));
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
                 let last = range.end.saturating_sub(1);
                 content_range(&mut response, &format!("bytes {}-{last}/{length}", range.start));
@@ -115,11 +164,11 @@ impl Content {
                 content_range(&mut response, &format!("bytes */{length}"));
                 response
             }
-        };
-        if response.status() != StatusCode::OK {
-            put(&mut response, header::ACCEPT_RANGES, "bytes");
         }
-        response
+    }
+
+    fn body(&self, pieces: Pieces) -> Body {
+        Body::pieces(pieces).kept(self.keeper.clone())
     }
 
     /// RFC 9110 section 14.2: ranges are for GET, and only if the file is the one that If-Range names.
@@ -136,12 +185,30 @@ impl Content {
     }
 }
 
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (pieces, keeps) = (self.pieces.as_slice().len(), self.keeper.is_some());
+        write!(f, "Content {{ {pieces} pieces, etag: {:?}, keeps: {keeps} }}", self.etag)
+    }
+}
+
 /// Whether `If-None-Match` names this ETag (given with its quotes), by weak comparison (RFC 9110 section 13.1.2).
 pub fn etag_matches(headers: &HeaderMap, etag: &str) -> bool {
-    let strong = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
-    let wanted = strong(etag);
     let lists = headers.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).map(str::trim).any(|tag| tag == "*" || strong(tag) == wanted)
+    lists.into_iter().any(|list| names(list, etag))
+}
+
+/// Whether a list of ETags names this one.
+fn names(list: &str, etag: &str) -> bool {
+    let strong = |tag| str::strip_prefix(tag, "W/").unwrap_or(tag);
+    let wanted = strong(etag);
+    list.split(',').map(str::trim).any(|tag| tag == "*" || strong(tag) == wanted)
+}
+
+fn unchanged() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response
 }
 
 /// Whether the client takes gzip (RFC 9110 section 12.5.3): named, or `*`, and not with weight zero.
@@ -220,6 +287,18 @@ mod tests {
         }
         for given in ["\"x\"", "tag", ""] {
             check(&[("if-none-match", given)], 200, "", "abcdefghij").await;
+        }
+    }
+
+    #[tokio::test]
+    async fn where_no_ranges_are_offered_there_is_only_the_whole_and_304() {
+        for (given, status, length) in [(None, 200, 3), (Some("\"x\""), 200, 3), (Some("\"y\", W/\"t\""), 304, 0)] {
+            let text =
+                Content::full("text/plain", "no-cache", "abc".into()).etag_value(HeaderValue::from_static("\"t\""));
+            let response = text.answer_whole(given.map(HeaderValue::from_static).as_ref());
+            assert_eq!((response.status().as_u16(), response.body().length()), (status, Some(length)), "{given:?}");
+            assert_eq!(response.headers()[header::ETAG], "\"t\"");
+            assert!(!response.headers().contains_key(header::ACCEPT_RANGES));
         }
     }
 

@@ -14,15 +14,15 @@ use aws_types::service_config::ServiceConfigKey;
 use std::time::Duration;
 
 /// Longest pause between two attempts.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// Which behaviour of the SDK this was written for.
-pub(super) fn behavior() -> BehaviorVersion {
+pub(crate) fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
 /// The SDK's own default would bring a second implementation of TLS along.
-pub(super) fn http_client() -> SharedHttpClient {
+pub(crate) fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }
 
@@ -36,7 +36,7 @@ impl S3 {
 
     /// The same with what was found.
     pub(super) fn with(found: &SdkConfig, bucket: &str, prefix: &str, limits: Limits) -> Result<Self, Error> {
-        let endpoint = endpoint(found);
+        let endpoint = endpoint(found, "S3");
         let retries = RetryConfig::standard().with_max_attempts(limits.attempts);
         let mut config = Builder::from(found)
             .timeout_config(timeouts(limits))
@@ -62,16 +62,16 @@ impl S3 {
     }
 }
 
-/// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, or what a profile says.
-fn endpoint(found: &SdkConfig) -> Option<String> {
+/// `AWS_ENDPOINT_URL_` and the service's name, `AWS_ENDPOINT_URL`, or what a profile says.
+pub(crate) fn endpoint(found: &SdkConfig, service: &'static str) -> Option<String> {
     let key =
-        ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok()?;
-    let of_s3 = found.service_config().and_then(|config| config.load_config(key));
-    of_s3.or_else(|| found.endpoint_url().map(str::to_owned))
+        ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok()?;
+    let of_service = found.service_config().and_then(|config| config.load_config(key));
+    of_service.or_else(|| found.endpoint_url().map(str::to_owned))
 }
 
 /// What of the limits the SDK keeps by time.
-pub(super) fn timeouts(limits: Limits) -> TimeoutConfig {
+pub(crate) fn timeouts(limits: Limits) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(limits.connect)
         .operation_attempt_timeout(limits.attempt)

@@ -1,4 +1,4 @@
-//! What a bucket's answers mean: which is "not there", which passes by itself, and how it is said to people.
+//! What the answers of S3 (and of SQS) mean: which is "not there", which passes by itself, and how it is said to people.
 
 use crate::error::{Error, Trouble};
 use aws_sdk_s3::config::http::HttpResponse;
@@ -40,7 +40,7 @@ pub(super) fn is_missing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRespon
 }
 
 /// Wraps what went wrong.
-pub(super) fn trouble<E>(doing: &'static str, place: String, error: &SdkError<E, HttpResponse>) -> Error
+pub(crate) fn trouble<E>(doing: &'static str, place: String, error: &SdkError<E, HttpResponse>) -> Error
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
@@ -48,7 +48,8 @@ where
         SdkError::ServiceError(service) => {
             let (code, message) = (service.err().code(), service.err().message());
             let status = service.raw().status().as_u16();
-            (said(status, code, message), meaning(status, code))
+            let hint = hint(&place, status, code);
+            (format!("{}{hint}", said(status, code, message)), meaning(status, code))
         }
         SdkError::ConstructionFailure(_) => (innermost(error), Trouble::Refused),
         // The address is wrong, as opposed to: nobody answers there.
@@ -72,23 +73,28 @@ fn meaning(status: u16, code: Option<&str>) -> Trouble {
         (507, _) | (_, "QuotaExceeded" | "XMinioStorageFull" | "StorageFull") => Trouble::Full,
         (500.. | 408 | 409 | 429, _) => Trouble::Away,
         (_, "SlowDown" | "RequestTimeout" | "Throttling" | "ThrottlingException" | "ExpiredToken") => Trouble::Away,
+        // Of SQS; the second: too many messages are in flight.
+        (_, "RequestThrottled" | "OverLimit" | "KmsThrottled") => Trouble::Away,
         _ => Trouble::Refused,
     }
 }
 
-fn said(status: u16, code: Option<&str>, message: Option<&str>) -> String {
-    let hint = match (status, code) {
-        (403, Some("AccessDenied") | None) => {
+fn hint(place: &str, status: u16, code: Option<&str>) -> &'static str {
+    match (status, code) {
+        (403, Some("AccessDenied") | None) if place.starts_with("s3://") => {
             " (S3 also says so of what is not there to those who may not list the bucket)"
         }
         _ => "",
-    };
+    }
+}
+
+fn said(status: u16, code: Option<&str>, message: Option<&str>) -> String {
     let words = match (code, message) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(words), None) | (None, Some(words)) => words.to_owned(),
         (None, None) => "no reason given".to_owned(),
     };
-    format!("{} (HTTP {status}){hint}", cut(&words))
+    format!("{} (HTTP {status})", cut(&words))
 }
 
 /// The outer words are only "dispatch failure": the innermost cause is what helps.
@@ -118,6 +124,7 @@ mod tests {
             (409, Some("ConditionalRequestConflict"), Trouble::Away),
             (400, Some("RequestTimeout"), Trouble::Away),
             (400, Some("ExpiredToken"), Trouble::Away),
+            (403, Some("OverLimit"), Trouble::Away),
             (400, Some("InvalidArgument"), Trouble::Refused),
             (403, Some("AccessDenied"), Trouble::Refused),
             (403, Some("QuotaExceeded"), Trouble::Full),
@@ -133,7 +140,8 @@ mod tests {
     fn words_are_the_servers_own_and_not_endless() {
         assert_eq!(said(500, Some("InternalError"), Some("Oh.")), "InternalError: Oh. (HTTP 500)");
         assert_eq!(said(503, None, None), "no reason given (HTTP 503)");
-        assert!(said(403, Some("AccessDenied"), None).contains("may not list the bucket"));
+        assert!(hint("s3://b/k", 403, Some("AccessDenied")).contains("may not list the bucket"));
+        assert_eq!(hint("https://sqs.example/a/b", 403, Some("AccessDenied")), "");
         assert!(said(400, None, Some(&"x".repeat(1000))).len() < 220);
     }
 }

@@ -1,4 +1,4 @@
-//! Servers that speak S3, each on a port of its own choice. They are Python's; `make setup` puts them below `.setup`.
+//! Servers that speak S3 and SQS, each on a port of its own choice. They are Python's; `make setup` puts them below `.setup`.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
@@ -36,7 +36,7 @@ impl Server {
             ("GATEWAY_PORT", "0"),
             ("BIND_HOST", "127.0.0.1"),
             ("MINISTACK_HOST", "127.0.0.1"),
-            ("SERVICES", "s3"),
+            ("SERVICES", "s3,sqs"),
             // These would listen on fixed ports, for everybody.
             ("IOT_MTLS_ENABLED", "0"),
             ("SFTP_ENABLED", "0"),
