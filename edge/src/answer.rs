@@ -2,13 +2,15 @@
 //!
 //! Does no waiting and knows no origin.
 
-use crate::document::{Document, How};
+use crate::document::{Document, How, Zipped};
 use crate::failure::Failure;
 use crate::flight::{Head, Landed, Reader};
+use crate::upstream::strong;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use service::http::{Body, Content, accepts_gzip, error, etag_matches};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// RFC 9211.
@@ -28,6 +30,50 @@ pub(crate) struct Notes {
     pub(crate) fresh: Duration,
 }
 
+/// What counts of a request for a text. While it waits, everything else would cost memory for each viewer.
+#[derive(Debug)]
+pub(crate) struct Wants {
+    /// Whether the viewer takes gzip.
+    pub(crate) gzip: bool,
+    /// Which versions he has.
+    pub(crate) if_none_match: Option<HeaderValue>,
+}
+
+impl Wants {
+    /// Reads a request's headers.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        Self { gzip: accepts_gzip(headers), if_none_match: headers.get(header::IF_NONE_MATCH).cloned() }
+    }
+}
+
+/// Which bytes of a file a request asks for, as far as it matters while the file is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Span {
+    /// All, in an answer of 200.
+    Whole,
+    /// All, as a range that begins with the first byte and has no end: 206 if the length is known.
+    FromStart,
+    /// Others: they can only be told when all is here.
+    Other,
+}
+
+impl Span {
+    /// Reads a request for a file with this head. Ranges are for GET, and only of the file that `If-Range` names (RFC
+    /// 9110 section 14.2).
+    pub(crate) fn of(request: &Parts, head: &Head) -> Self {
+        let Some(range) = request.headers.get(header::RANGE).filter(|_| request.method == Method::GET) else {
+            return Self::Whole;
+        };
+        if request.headers.get(header::IF_RANGE).is_some_and(|given| Some(given) != head.etag.as_ref()) {
+            return Self::Whole;
+        }
+        match range.to_str().ok().and_then(|range| range.split_once('=')) {
+            Some((unit, "0-")) if unit.eq_ignore_ascii_case("bytes") && head.length != Some(0) => Self::FromStart,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl How {
     /// A name from a fixed set, for metrics.
     pub(crate) fn label(self) -> &'static str {
@@ -42,37 +88,41 @@ impl How {
 }
 
 /// A small text.
-pub(crate) fn document(request: &Parts, document: &Document, notes: &Notes, now: Instant) -> Response<Body> {
-    let status = document.head.status;
-    if status != StatusCode::OK {
-        let refusal = refusal(&document.head, Body::full(document.plain.clone()));
-        return stamp(refusal, document.age(now), document.kept(now), notes);
+pub(crate) async fn document(wants: &Wants, document: &Arc<Document>, notes: &Notes) -> Response<Body> {
+    let zipped = if wants.gzip && document.head.status == StatusCode::OK { document.zipped().await } else { None };
+    let now = Instant::now();
+    if document.head.status != StatusCode::OK {
+        let body = Body::full(document.plain.clone()).keeping(Arc::clone(document));
+        return stamp(refusal(&document.head, body), document.age(now), document.kept(now), notes);
     }
-    let zipped = if accepts_gzip(&request.headers) { document.zipped() } else { None };
     let gzip = zipped.is_some();
-    let mut content = content(&document.head, &notes.told, vec![zipped.unwrap_or_else(|| document.plain.clone())])
+    let plain = || Zipped { bytes: document.plain.clone(), etag: document.etag.clone() };
+    let Zipped { bytes, etag } = zipped.unwrap_or_else(plain);
+    let mut content = headed(Content::full(UNKNOWN_TYPE, "no-store", bytes), &document.head, &notes.told)
+        .keeping(Arc::clone(document))
         .header(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    if let Some(tag) = tag(&document.head) {
-        // Other bytes, another ETag.
-        content = content.etag(&if gzip { format!("{tag}-gz") } else { tag.to_owned() });
+    if let Some(etag) = etag {
+        content = content.etag_value(etag);
     }
     if gzip {
         content = content.header(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    stamp(content.answer(request), document.age(now), document.kept(now), notes)
+    let answer = content.answer_whole(wants.if_none_match.as_ref());
+    stamp(answer, document.age(now), document.kept(now), notes)
 }
 
 /// A media file that is here.
 pub(crate) fn landed(request: &Parts, landed: Landed, notes: &Notes, now: Instant) -> Response<Body> {
     let (age, kept) = ages(&landed.head, now);
     let response = if landed.head.status == StatusCode::OK {
-        let content = content(&landed.head, &notes.told, landed.pieces);
-        match tag(&landed.head) {
-            Some(tag) => content.etag(tag).answer(request),
+        let content = Content::shared(UNKNOWN_TYPE, "no-store", landed.pieces).keeping(landed.flight);
+        let content = headed(content, &landed.head, &notes.told);
+        match landed.head.etag.clone().filter(strong) {
+            Some(etag) => content.etag_value(etag).answer(request),
             None => content.answer(request),
         }
     } else {
-        refusal(&landed.head, Body::chunks(landed.pieces))
+        refusal(&landed.head, Body::shared(landed.pieces).keeping(landed.flight))
     };
     stamp(response, age, kept, notes)
 }
@@ -92,6 +142,10 @@ pub(crate) fn following(request: &Parts, head: &Head, reader: Reader, notes: &No
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         if let Some(length) = head.length {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            if Span::of(request, head) == Span::FromStart {
+                put(headers, header::CONTENT_RANGE, &format!("bytes 0-{}/{length}", length.saturating_sub(1)));
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            }
         }
         response
     };
@@ -114,10 +168,8 @@ pub(crate) fn failed(failure: &Failure) -> Response<Body> {
     response
 }
 
-fn content(head: &Head, told: &HeaderValue, pieces: Vec<bytes::Bytes>) -> Content {
-    Content::new(UNKNOWN_TYPE, "no-store", pieces)
-        .header(header::CONTENT_TYPE, content_type(head))
-        .header(header::CACHE_CONTROL, told.clone())
+fn headed(content: Content, head: &Head, told: &HeaderValue) -> Content {
+    content.header(header::CONTENT_TYPE, content_type(head)).header(header::CACHE_CONTROL, told.clone())
 }
 
 /// The origin's own words about what is not there, which nobody caches: it may be there in a moment.
@@ -153,13 +205,44 @@ fn content_type(head: &Head) -> HeaderValue {
     head.content_type.clone().unwrap_or(HeaderValue::from_static(UNKNOWN_TYPE))
 }
 
-/// An ETag without its quotes.
-fn tag(head: &Head) -> Option<&str> {
-    head.etag.as_ref()?.to_str().ok()?.strip_prefix('"')?.strip_suffix('"')
-}
-
 fn put(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(length: Option<u64>) -> Head {
+        let etag = Some(HeaderValue::from_static("\"e\""));
+        let (received, age) = (Instant::now(), Duration::ZERO);
+        Head { status: StatusCode::OK, length, content_type: None, etag, received, age }
+    }
+
+    #[test]
+    fn only_a_range_from_the_first_byte_on_needs_not_wait_for_the_last() {
+        for (method, range, if_range, length, span) in [
+            ("GET", None, None, Some(9), Span::Whole),
+            ("GET", Some("bytes=0-"), None, Some(9), Span::FromStart),
+            ("GET", Some("Bytes=0-"), Some("\"e\""), None, Span::FromStart),
+            ("GET", Some("bytes=0-"), Some("\"other\""), Some(9), Span::Whole),
+            ("GET", Some("bytes=5-6"), Some("\"other\""), Some(9), Span::Whole),
+            ("HEAD", Some("bytes=5-6"), None, Some(9), Span::Whole),
+            ("GET", Some("bytes=0-"), None, Some(0), Span::Other),
+            ("GET", Some("bytes=0-5"), None, Some(9), Span::Other),
+            ("GET", Some("bytes=1-"), None, Some(9), Span::Other),
+            ("GET", Some("lines=0-"), None, Some(9), Span::Other),
+        ] {
+            let mut request = http::Request::builder().method(method);
+            for (name, value) in [(header::RANGE, range), (header::IF_RANGE, if_range)] {
+                if let Some(value) = value {
+                    request = request.header(name, value);
+                }
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            assert_eq!(Span::of(&parts, &head(length)), span, "{method} {range:?} {if_range:?} of {length:?}");
+        }
     }
 }

@@ -130,6 +130,8 @@ struct Shelf {
     running: usize,
     /// Sum of the entries' bytes.
     bytes: u64,
+    /// Of these, those on their way: they can't be thrown out.
+    pinned: u64,
     next: u64,
 }
 
@@ -152,6 +154,7 @@ impl Shelf {
             negative: BTreeSet::new(),
             running: 0,
             bytes: 0,
+            pinned: 0,
             next: 0,
         }
     }
@@ -177,6 +180,7 @@ impl Shelf {
         self.next = self.next.wrapping_add(1);
         self.running = self.running.saturating_add(1);
         self.bytes = self.bytes.saturating_add(ENTRY_BYTES);
+        self.pinned = self.pinned.saturating_add(ENTRY_BYTES);
         let entry = Entry { flight: Arc::clone(&flight), generation, bytes: ENTRY_BYTES, until: None };
         self.entries.insert(key.clone(), entry);
         let ticket = Ticket { key: key.clone(), generation };
@@ -184,10 +188,11 @@ impl Shelf {
     }
 
     fn room(&mut self, ticket: &Ticket, bytes: u64) -> bool {
-        if self.own(ticket).is_none() || !self.evict_for(bytes) {
+        if self.own(ticket).is_none_or(|entry| entry.until.is_some()) || !self.evict_for(bytes) {
             return false;
         }
         self.bytes = self.bytes.saturating_add(bytes);
+        self.pinned = self.pinned.saturating_add(bytes);
         if let Some(entry) = self.own(ticket) {
             entry.bytes = entry.bytes.saturating_add(bytes);
         }
@@ -201,6 +206,8 @@ impl Shelf {
             Verdict::Keep(until) | Verdict::Negative(until) => until,
         };
         entry.until = Some(until);
+        let bytes = entry.bytes;
+        self.pinned = self.pinned.saturating_sub(bytes);
         self.running = self.running.saturating_sub(1);
         self.oldest.insert(ticket.generation, ticket.key.clone());
         if matches!(verdict, Verdict::Negative(_)) {
@@ -231,8 +238,11 @@ impl Shelf {
         self.entries.get_mut(&ticket.key).filter(|entry| entry.generation == ticket.generation)
     }
 
-    /// Throws out the oldest until `bytes` more are within the budget.
+    /// Throws out the oldest until `bytes` more are within the budget; nothing, if all of it would not be enough.
     fn evict_for(&mut self, bytes: u64) -> bool {
+        if self.pinned.saturating_add(bytes) > self.budget {
+            return false;
+        }
         while self.bytes.saturating_add(bytes) > self.budget {
             let Some(key) = self.oldest.first_key_value().map(|(_, key)| key.clone()) else { return false };
             self.remove(&key);
@@ -247,6 +257,7 @@ impl Shelf {
         self.negative.remove(&entry.generation);
         if entry.until.is_none() {
             self.running = self.running.saturating_sub(1);
+            self.pinned = self.pinned.saturating_sub(entry.bytes);
         }
     }
 }
@@ -356,6 +367,22 @@ mod tests {
     }
 
     #[test]
+    fn what_can_never_fit_throws_nothing_out() {
+        let (mut shelf, now) = (shelf(8 * ENTRY_BYTES), Instant::now());
+        for msn in 1..=3 {
+            assert!(land(&mut shelf, msn, 0, now, now + SECOND));
+        }
+        let running = start(&mut shelf, 9, now);
+        assert!(shelf.room(&running.ticket, 2 * ENTRY_BYTES));
+        // Three are on their way already, and one more begins.
+        assert!(!land(&mut shelf, 10, 5 * ENTRY_BYTES, now, now + SECOND));
+        for msn in 1..=3 {
+            assert!(matches!(shelf.find(&key(msn), now), Ok(Found::Hit(_))), "{msn}");
+        }
+        assert!(land(&mut shelf, 10, 4 * ENTRY_BYTES, now, now + SECOND), "what fits still makes its room");
+    }
+
+    #[test]
     fn what_viewers_still_read_counts_though_it_was_thrown_out() {
         let ledger = Ledger::new(11 * ENTRY_BYTES);
         let (mut shelf, now) = (Shelf::new(10 * ENTRY_BYTES, Arc::clone(&ledger)), Instant::now());
@@ -425,6 +452,8 @@ mod tests {
                 prop_assert!(ledger.used() <= ledger.limit());
                 let running = shelf.entries.values().filter(|entry| entry.until.is_none()).count();
                 prop_assert_eq!(shelf.running, running);
+                let on_their_way = shelf.entries.values().filter(|entry| entry.until.is_none());
+                prop_assert_eq!(shelf.pinned, on_their_way.map(|entry| entry.bytes).sum::<u64>());
                 prop_assert_eq!(shelf.oldest.len(), shelf.entries.len() - running);
             }
             open.clear();

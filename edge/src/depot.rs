@@ -42,10 +42,12 @@ impl Depot {
         &self,
         route: &Route,
         source: Source,
-        board: Option<Board>,
+        mut board: Option<Board>,
         trail: &Trail,
     ) -> Result<(Arc<Flight>, How), Failure> {
-        let wait = Wait { head: self.policy.held_wait(None), held: true };
+        // The stream says itself how long its origin may hold the question.
+        let target = board.as_mut().and_then(|board| board.now().version.map(|version| version.facts.target));
+        let wait = Wait { head: self.policy.held_wait(target), held: true };
         self.find(route, source, wait, board, trail)
     }
 
@@ -64,8 +66,8 @@ impl Depot {
         trail: &Trail,
     ) -> Result<(Arc<Flight>, How), Failure> {
         let Source { origins, number, lineage } = source;
-        let key = Key { route: route.clone(), directives: None };
-        match self.cache.find(&(key.clone(), lineage), Instant::now())? {
+        let key = (Key { route: route.clone(), directives: None }, lineage);
+        match self.cache.find(&key, Instant::now())? {
             Found::Hit(flight) => Ok((flight, How::Hit)),
             Found::Joined(flight) => Ok((flight, How::Collapsed)),
             Found::Started(flight, fetching) => {

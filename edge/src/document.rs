@@ -10,18 +10,18 @@ use crate::key::Key;
 use crate::ledger::{Charge, Ledger};
 use crate::policy::{QUICK_WAIT, Rules};
 use crate::trail::Trail;
-use crate::upstream::{Upstream, Wait};
+use crate::upstream::{Upstream, Wait, strong};
 use crate::vod::Vod;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use media::route::Route;
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +41,9 @@ const KEEP: Duration = Duration::from_secs(60);
 /// Shorter texts are not worth compressing.
 const GZIP_BYTES_MIN: usize = 256;
 
+/// Longer ones take milliseconds: not on a thread that others wait for.
+const GZIP_BYTES_INLINE_MAX: usize = 64 * 1024;
+
 /// One version of a text.
 #[derive(Debug)]
 pub(crate) struct Document {
@@ -48,9 +51,20 @@ pub(crate) struct Document {
     pub(crate) head: Head,
     /// The text.
     pub(crate) plain: Bytes,
+    /// Its ETag as it is sent.
+    pub(crate) etag: Option<HeaderValue>,
     /// The same by gzip, once somebody wanted it.
-    zipped: OnceLock<Option<Bytes>>,
+    zipped: OnceCell<Option<Zipped>>,
     _charge: Charge,
+}
+
+/// A text by gzip.
+#[derive(Debug, Clone)]
+pub(crate) struct Zipped {
+    /// Its bytes.
+    pub(crate) bytes: Bytes,
+    /// Other bytes, another ETag.
+    pub(crate) etag: Option<HeaderValue>,
 }
 
 /// Where an answer comes from.
@@ -66,6 +80,11 @@ pub(crate) enum How {
     Stale,
     /// It is past its time, and the origins are slow.
     Late,
+}
+
+impl How {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::Late as usize + 1;
 }
 
 /// Everything of that kind.
@@ -100,12 +119,24 @@ impl Document {
     pub(crate) fn new(head: Head, plain: Bytes, ledger: &Arc<Ledger>) -> Option<Self> {
         let bytes = (plain.len() as u64).saturating_mul(3) / 2;
         let charge = ledger.charge(bytes.saturating_add(DOCUMENT_BYTES))?;
-        Some(Self { head, plain, zipped: OnceLock::new(), _charge: charge })
+        let etag = head.etag.clone().filter(strong);
+        Some(Self { head, plain, etag, zipped: OnceCell::new(), _charge: charge })
     }
 
-    /// The same by gzip, if that is shorter. Made once.
-    pub(crate) fn zipped(&self) -> Option<Bytes> {
-        self.zipped.get_or_init(|| if self.plain.len() < GZIP_BYTES_MIN { None } else { gzip(&self.plain) }).clone()
+    /// The same by gzip, if that is shorter. Made once, for the first who wants it; the others wait, but no thread does.
+    pub(crate) async fn zipped(&self) -> Option<Zipped> {
+        let made = self.zipped.get_or_init(|| async {
+            let bytes = match self.plain.len() {
+                ..GZIP_BYTES_MIN => None,
+                GZIP_BYTES_MIN..=GZIP_BYTES_INLINE_MAX => gzip(&self.plain),
+                _ => {
+                    let plain = self.plain.clone();
+                    tokio::task::spawn_blocking(move || gzip(&plain)).await.ok().flatten()
+                }
+            }?;
+            Some(Zipped { bytes, etag: self.etag.as_ref().and_then(gzip_etag) })
+        });
+        made.await.clone()
     }
 
     /// How old it is now.
@@ -156,7 +187,7 @@ impl Documents {
             let desk = desks.entry(key.clone()).or_default();
             let spare = desk.good.clone().filter(|good| good.kept(now) < rules.stale);
             if let Some(known) = desk.known(rules, now) {
-                return known.map(|document| (document, How::Hit)).or_else(|failure| spare_or(spare, failure));
+                return or_spare(known, How::Hit, spare);
             }
             let joined = desk.running.clone().filter(|running| running.has_changed().is_ok());
             let how = if joined.is_some() { How::Collapsed } else { How::Miss };
@@ -176,7 +207,7 @@ impl Documents {
             Ok(outcome) => outcome.clone().unwrap_or(Err(Failure::Abandoned)),
             Err(_) => Err(Failure::Abandoned),
         };
-        outcome.map(|document| (document, how)).or_else(|failure| spare_or(spare, failure))
+        or_spare(outcome, how, spare)
     }
 
     /// Forgets what nobody will be told any more.
@@ -193,13 +224,7 @@ impl Documents {
         self.shared.lock().len()
     }
 
-    fn start(
-        &self,
-        desk: &mut Desk,
-        key: Key,
-        prefer: Vec<usize>,
-        trail: Trail,
-    ) -> watch::Receiver<Option<Outcome>> {
+    fn start(&self, desk: &mut Desk, key: Key, prefer: Vec<usize>, trail: Trail) -> watch::Receiver<Option<Outcome>> {
         let (sender, receiver) = watch::channel(None);
         desk.running = Some(receiver.clone());
         let shared = Arc::clone(&self.shared);
@@ -279,12 +304,24 @@ fn make_place(desks: &mut HashMap<Key, Desk>) {
     }
 }
 
-fn spare_or(spare: Option<Arc<Document>>, failure: Failure) -> Result<(Arc<Document>, How), Failure> {
-    spare.map(|document| (document, How::Stale)).ok_or(failure)
+/// What came, unless it is a failure or a 4xx and something good can stand in: an origin that just restarted does not
+/// know yet what it has.
+fn or_spare(outcome: Outcome, how: How, spare: Option<Arc<Document>>) -> Result<(Arc<Document>, How), Failure> {
+    match (outcome, spare) {
+        (Ok(document), _) if document.is_good() => Ok((document, how)),
+        (_, Some(spare)) => Ok((spare, How::Stale)),
+        (outcome, None) => outcome.map(|document| (document, how)),
+    }
+}
+
+fn gzip_etag(etag: &HeaderValue) -> Option<HeaderValue> {
+    let tag = etag.to_str().ok()?.strip_suffix('"')?;
+    HeaderValue::try_from(format!("{tag}-gz\"")).ok()
 }
 
 fn gzip(plain: &[u8]) -> Option<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    // Fast: most texts are replaced within a second.
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(plain).ok()?;
     let zipped = encoder.finish().ok()?;
     (zipped.len() < plain.len()).then(|| Bytes::copy_from_slice(&zipped))
@@ -295,21 +332,58 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    #[test]
-    fn long_texts_are_compressed_once_and_come_back_whole() {
-        let ledger = Ledger::new(1 << 20);
+    fn head(etag: Option<HeaderValue>) -> Head {
         let (status, received, age) = (StatusCode::OK, Instant::now(), Duration::ZERO);
-        let head = Head { status, length: None, content_type: None, etag: None, received, age };
+        Head { status, length: None, content_type: None, etag, received, age }
+    }
+
+    #[tokio::test]
+    async fn each_form_of_a_text_has_its_own_etag() {
+        let ledger = Ledger::new(1 << 20);
+        for (etag, plain, gzip) in
+            [("\"a\"", Some("\"a\""), Some("\"a-gz\"")), ("\"\"", Some("\"\""), Some("\"-gz\"")), ("a", None, None)]
+        {
+            let text = Bytes::from("#EXTINF:2.0,\n".repeat(100));
+            let document = Document::new(head(Some(HeaderValue::from_static(etag))), text, &ledger).unwrap();
+            assert_eq!(document.etag, plain.map(HeaderValue::from_static));
+            assert_eq!(document.zipped().await.unwrap().etag, gzip.map(HeaderValue::from_static));
+        }
+    }
+
+    /// On a runtime of one thread, whoever else is ready gets its turn while a long text is compressed.
+    #[tokio::test]
+    async fn a_long_text_is_compressed_on_another_thread() {
+        let ledger = Ledger::new(1 << 24);
+        for (lines, others_first) in [(1000, false), (100_000, true)] {
+            let text = Bytes::from("#EXTINF:2.0,\n".repeat(lines));
+            let document = Document::new(head(None), text, &ledger).unwrap();
+            let turn = async {
+                tokio::task::yield_now().await;
+            };
+            let first = tokio::select! {
+                biased;
+                zipped = document.zipped() => zipped.is_none(),
+                () = turn => true,
+            };
+            assert_eq!(first, others_first, "{lines} lines");
+            assert!(document.zipped().await.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn long_texts_are_compressed_once_and_come_back_whole() {
+        let ledger = Ledger::new(1 << 20);
+        let head = head(None);
         for length in [0, 100, 1000, 100_000] {
             let plain = Bytes::from("#EXTINF:2.0,\n".repeat(length / 13));
             let document = Document::new(head.clone(), plain.clone(), &ledger).unwrap();
-            match document.zipped() {
+            match document.zipped().await {
                 None => assert!(plain.len() < GZIP_BYTES_MIN),
-                Some(zipped) => {
+                Some(Zipped { bytes: zipped, .. }) => {
                     let mut text = Vec::new();
                     flate2::read::GzDecoder::new(zipped.as_ref()).read_to_end(&mut text).unwrap();
                     assert!(text == plain && zipped.len() < plain.len() / 2);
-                    assert_eq!(document.zipped().unwrap().as_ptr(), zipped.as_ptr());
+                    assert_eq!(document.zipped().await.unwrap().bytes.as_ptr(), zipped.as_ptr());
                 }
             }
         }

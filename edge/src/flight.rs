@@ -59,6 +59,8 @@ struct State {
     /// Counts wake-ups, so that a reader knows whether its place in `parked` is still its own.
     round: u64,
     charge: Charge,
+    /// All pieces, once it is done and somebody wanted them together: every viewer sends the same list.
+    whole: Option<Arc<[Bytes]>>,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,9 @@ pub(crate) struct Landed {
     /// Its head.
     pub(crate) head: Arc<Head>,
     /// Its bytes, in order.
-    pub(crate) pieces: Vec<Bytes>,
+    pub(crate) pieces: Arc<[Bytes]>,
+    /// What pays for them: to be kept as long as they are.
+    pub(crate) flight: Arc<Flight>,
 }
 
 /// The one who fills a flight. Dropped without [`Writer::finish`], the flight has failed.
@@ -102,6 +106,7 @@ pub(crate) fn begin(charge: Charge) -> (Writer, Arc<Flight>) {
         parked: Slab::new(),
         round: 0,
         charge,
+        whole: None,
     };
     let flight = Arc::new(Flight { state: Mutex::new(state) });
     (Writer { flight: Arc::clone(&flight) }, flight)
@@ -114,8 +119,9 @@ impl Flight {
     }
 
     /// The whole object, once the last byte is here.
-    pub(crate) fn landed(&self) -> Option<Landed> {
-        self.lock().landed()
+    pub(crate) fn landed(self: &Arc<Self>) -> Option<Landed> {
+        let (head, pieces) = self.lock().landed()?;
+        Some(Landed { head, pieces, flight: Arc::clone(self) })
     }
 
     /// Why it failed, if it did.
@@ -246,9 +252,10 @@ impl State {
         Some(Failure::Short { got: self.length, length })
     }
 
-    fn landed(&self) -> Option<Landed> {
+    fn landed(&mut self) -> Option<(Arc<Head>, Arc<[Bytes]>)> {
         let head = self.head.clone().filter(|_| matches!(self.end, Some(Ok(()))))?;
-        Some(Landed { head, pieces: self.pieces.iter().map(|piece| piece.bytes.clone()).collect() })
+        let all = || self.pieces.iter().map(|piece| piece.bytes.clone()).collect();
+        Some((head, Arc::clone(self.whole.get_or_insert_with(all))))
     }
 
     /// What is there from `at` on, in one piece.
@@ -264,40 +271,42 @@ impl State {
 impl Reader {
     /// Waits for the head.
     pub(crate) fn poll_head(&mut self, context: &Context<'_>) -> Poll<Result<Arc<Head>, Failure>> {
-        let flight = Arc::clone(&self.flight);
+        let Self { flight, ticket, .. } = self;
         let state = flight.lock();
         match (&state.head, &state.end) {
             (Some(head), _) => Poll::Ready(Ok(Arc::clone(head))),
             (None, Some(Err(failure))) => Poll::Ready(Err(failure.clone())),
             (None, Some(Ok(()))) => Poll::Ready(Err(Failure::Abandoned)),
-            (None, None) => self.park(state, context),
+            (None, None) => park(ticket, state, context),
         }
     }
 
     /// The next bytes; `None` behind the last one. Bytes that came before a failure are still given.
     pub(crate) fn poll_bytes(&mut self, context: &Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
-        let flight = Arc::clone(&self.flight);
+        let Self { flight, at, ticket } = self;
         let state = flight.lock();
-        if let Some(bytes) = state.piece(self.at) {
-            drop(state);
-            self.at = self.at.saturating_add(bytes.len() as u64);
+        if let Some(bytes) = state.piece(*at) {
+            *at = at.saturating_add(bytes.len() as u64);
             return Poll::Ready(Some(Ok(bytes)));
         }
         match &state.end {
             Some(Ok(())) => Poll::Ready(None),
             Some(Err(failure)) => Poll::Ready(Some(Err(failure.clone()))),
-            None => self.park(state, context),
+            None => park(ticket, state, context),
         }
     }
 
     /// Waits until no more bytes will come: all of them, or why not.
     pub(crate) fn poll_landed(&mut self, context: &Context<'_>) -> Poll<Result<Landed, Failure>> {
-        let flight = Arc::clone(&self.flight);
-        let state = flight.lock();
+        let Self { flight, ticket, .. } = self;
+        let mut state = flight.lock();
         match &state.end {
-            Some(Ok(())) => Poll::Ready(state.landed().ok_or(Failure::Abandoned)),
+            Some(Ok(())) => {
+                let landed = state.landed().ok_or(Failure::Abandoned);
+                Poll::Ready(landed.map(|(head, pieces)| Landed { head, pieces, flight: Arc::clone(flight) }))
+            }
             Some(Err(failure)) => Poll::Ready(Err(failure.clone())),
-            None => self.park(state, context),
+            None => park(ticket, state, context),
         }
     }
 
@@ -310,23 +319,23 @@ impl Reader {
     pub(crate) async fn landed(&mut self) -> Result<Landed, Failure> {
         poll_fn(|context| self.poll_landed(context)).await
     }
+}
 
-    /// Leaves the waker, in the place this reader had if it is still there: one place per reader, however often it is
-    /// polled. A waker is always dropped outside the lock: with it may go a task that holds another reader.
-    fn park<T>(&mut self, mut state: MutexGuard<'_, State>, context: &Context<'_>) -> Poll<T> {
-        let waker = context.waker().clone();
-        let own = self.ticket.filter(|(round, _)| *round == state.round);
-        let old = match own.and_then(|(_, place)| state.parked.get_mut(place)) {
-            Some(parked) => Some(std::mem::replace(parked, waker)),
-            None => {
-                self.ticket = Some((state.round, state.parked.insert(waker)));
-                None
-            }
-        };
-        drop(state);
-        drop(old);
-        Poll::Pending
-    }
+/// Leaves the waker, in the place the reader had if it is still there: one place per reader, however often it is polled.
+/// A waker is always dropped outside the lock: with it may go a task that holds another reader.
+fn park<T>(ticket: &mut Option<(u64, usize)>, mut state: MutexGuard<'_, State>, context: &Context<'_>) -> Poll<T> {
+    let waker = context.waker().clone();
+    let own = ticket.filter(|(round, _)| *round == state.round);
+    let old = match own.and_then(|(_, place)| state.parked.get_mut(place)) {
+        Some(parked) => Some(std::mem::replace(parked, waker)),
+        None => {
+            *ticket = Some((state.round, state.parked.insert(waker)));
+            None
+        }
+    };
+    drop(state);
+    drop(old);
+    Poll::Pending
 }
 
 impl Drop for Reader {

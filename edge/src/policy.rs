@@ -1,7 +1,9 @@
 //! The policy table: per class of object, how long it is fresh here, what is done about missing and broken ones, and
 //! what the next cache is told.
 //!
-//! Pure; one place for all of it. Origins' own Cache-Control is not looked at: they are ours, and this is the table.
+//! Pure. Origins' own Cache-Control is not looked at: they are ours, and this is the table. Not in it is how live media
+//! playlists are followed (how often one is polled that is missing, how long one stands in): that goes by what the
+//! playlist says of itself, in [`crate::follow`].
 
 use http::HeaderValue;
 use media::route::{File, Route};
@@ -15,9 +17,6 @@ const BROKEN: Duration = Duration::from_millis(100);
 
 /// What is missing now may be there in a moment: never remembered longer than this.
 const MISSING_MAX: Duration = Duration::from_millis(500);
-
-/// Longest time in which a complete playlist is taken for the newest, whatever its target duration.
-const PLAYLIST_FRESH_MAX: Duration = Duration::from_secs(1);
 
 /// What kind of thing an address names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,15 +46,18 @@ pub(crate) enum Class {
 /// How a class is treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rules {
-    /// How long a good answer is given again without asking.
+    /// How long a good answer is given again without asking. (Live media playlists are always the newest there is;
+    /// for them it only says when the next is due.)
     pub(crate) fresh: Duration,
     /// How long a 4xx is given again without asking.
     pub(crate) missing: Duration,
     /// How long a failure is given again without asking.
     pub(crate) broken: Duration,
-    /// Up to which age a good answer stands in where the origins fail.
+    /// Up to which age a good answer stands in where the origins fail, or say that there is no such thing. Of
+    /// documents only.
     pub(crate) stale: Duration,
-    /// How long a viewer waits for a fresh answer where such a stale one is at hand.
+    /// How long a viewer waits for a fresh answer where such a stale one is at hand, and how long an origin may hold
+    /// back a file of a stream that nobody follows here before the next is asked too.
     pub(crate) patience: Duration,
     /// Whether origins hold requests of this class until what is asked for is there.
     pub(crate) held: bool,
@@ -79,6 +81,9 @@ const BRIEF: HeaderValue = HeaderValue::from_static("public, max-age=1");
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=86400, immutable");
 
 impl Class {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::VodMedia as usize + 1;
+
     /// The class of an address.
     pub(crate) fn of(route: &Route) -> Self {
         match route {
@@ -141,21 +146,16 @@ impl Policy {
         // What left the window is asked for by those who are as far behind as one may be, for a while.
         let retained = self.window.saturating_add(Duration::from_secs(60));
         match class {
+            // Neither is asked for by this table: the page is in this program, live playlists are followed.
             Class::Page => row(Duration::ZERO, Duration::ZERO, BRIEF),
+            Class::Playlist | Class::IFrames => row(self.part / 2, Duration::ZERO, BRIEF),
             Class::Streams => row(second, second * 30, BRIEF),
             Class::Multivariant | Class::VodPlaylist => row(second, second * 60, BRIEF),
-            Class::Playlist | Class::IFrames => row(self.fresh_playlist(None, None), self.segment, BRIEF),
             Class::Init => row(retained, Duration::ZERO, FOREVER),
             Class::Segment => Rules { held: true, ..row(retained, Duration::ZERO, FOREVER) },
             Class::Part => Rules { held: true, ..row(retained, Duration::ZERO, self.six_targets.clone()) },
             Class::VodMedia => row(second * 3600, Duration::ZERO, FOREVER),
         }
-    }
-
-    /// How long a media playlist is taken for the newest: half a part, or without parts half a target duration.
-    pub(crate) fn fresh_playlist(&self, target: Option<Duration>, part: Option<Duration>) -> Duration {
-        let half = part.or(target).unwrap_or(self.part) / 2;
-        half.min(PLAYLIST_FRESH_MAX)
     }
 
     /// Target duration by config, for streams that nothing is known of.
@@ -212,8 +212,8 @@ mod tests {
         let forever = "public, max-age=86400, immutable";
         check("/api/streams", ("streams", 1000, 30_000, false, brief));
         check("/hls/a.m3u8", ("multivariant", 1000, 60_000, false, brief));
-        check("/hls/a/source/index.m3u8", ("playlist", 250, 2000, false, brief));
-        check("/hls/a/source/iframes.m3u8", ("iframes", 250, 2000, false, brief));
+        check("/hls/a/source/index.m3u8", ("playlist", 250, 0, false, brief));
+        check("/hls/a/source/iframes.m3u8", ("iframes", 250, 0, false, brief));
         check("/hls/a/source/init-0123456789abcdef.mp4", ("init", 180_000, 0, false, forever));
         check("/hls/a/source/1.m4s", ("segment", 180_000, 0, true, forever));
         check("/hls/a/source/1.0.m4s", ("part", 180_000, 0, true, "public, max-age=12"));
@@ -233,13 +233,9 @@ mod tests {
     }
 
     #[test]
-    fn playlists_are_fresh_for_half_of_what_they_promise_and_a_second_at_most() {
-        for (target, part, expected) in
-            [(None, None, 250), (Some(1), None, 500), (Some(6), None, 1000), (Some(6), Some(1), 500)]
-        {
-            let seconds = |s: Option<u64>| s.map(Duration::from_secs);
-            let fresh = policy().fresh_playlist(seconds(target), seconds(part));
-            assert_eq!(fresh.as_millis(), expected);
+    fn an_origin_may_hold_a_question_for_three_targets_of_its_own_stream() {
+        for (target, expected) in [(None, 7), (Some(1), 4), (Some(6), 19)] {
+            assert_eq!(policy().held_wait(target.map(Duration::from_secs)).as_secs(), expected);
         }
     }
 }

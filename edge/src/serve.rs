@@ -3,20 +3,20 @@
 //! Waits, but decides nothing itself: the key says what is asked for, the policy how it is treated, the hub and
 //! `depot` what there is, and `answer` what it looks like.
 
-use crate::answer::{self, Notes};
+use crate::answer::{self, Notes, Span, Wants};
+use crate::depot::Depot;
 use crate::document::{Documents, How};
 use crate::failure::Failure;
 use crate::hub::{Hub, Listed, Reply};
 use crate::key::{Key, Refusal};
-use crate::depot::Depot;
 use crate::meters::Meters;
 use crate::policy::{Class, Policy, Rules};
 use crate::trail::Trail;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{Response, StatusCode, Version, header};
 use media::route::Route;
 use metrics::counter;
-use service::http::{Body, Content, Handler, accepts_gzip, error};
+use service::http::{Body, Content, Handler, error};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -65,34 +65,39 @@ impl Handler for Front {
         let class = Class::of(&key.route);
         let result = match class {
             Class::Page => {
-                parts.meters.count(class, "page");
+                parts.meters.count_page();
                 return page(&request, &key.route);
             }
             Class::Playlist | Class::IFrames => {
-                let wants = Wants::of(request);
+                let wants = Wants::of(&request.headers);
+                drop(request);
                 parts.playlist(wants, &key, &trail).await
             }
-            class if class.is_document() => parts.document(&request, &key, class, &trail).await,
+            class if class.is_document() => parts.document(&Wants::of(&request.headers), &key, class, &trail).await,
             class => parts.media(&request, &key, class, &trail).await,
         };
-        let (response, label) = match result {
-            Ok((response, how)) => (response, how.label()),
-            Err(failure) => (answer::failed(&failure), failure.label()),
-        };
-        parts.meters.count(class, label);
-        response
+        match result {
+            Ok((response, how)) => {
+                parts.meters.count(class, how);
+                response
+            }
+            Err(failure) => {
+                parts.meters.count_failed(class, &failure);
+                answer::failed(&failure)
+            }
+        }
     }
 }
 
 type Answered = Result<(Response<Body>, How), Failure>;
 
 impl FrontParts {
-    async fn document(&self, request: &Parts, key: &Key, class: Class, trail: &Trail) -> Answered {
+    async fn document(&self, wants: &Wants, key: &Key, class: Class, trail: &Trail) -> Answered {
         let rules = self.policy.rules(class);
         let prefer = self.hub.prefer(&key.route);
         let (document, how) = self.documents.get(key, &rules, &prefer, trail).await?;
         let notes = Notes { how, told: rules.told, fresh: rules.fresh };
-        Ok((answer::document(request, &document, &notes, Instant::now()), how))
+        Ok((answer::document(wants, &document, &notes).await, how))
     }
 
     async fn playlist(&self, wants: Wants, key: &Key, trail: &Trail) -> Answered {
@@ -103,7 +108,7 @@ impl FrontParts {
                 let Rules { fresh, told, .. } = self.policy.rules(Class::Playlist);
                 let told = if satisfied && how != How::Stale { self.policy.told_reload() } else { told };
                 let notes = Notes { how, told, fresh };
-                Ok((answer::document(&wants.request(), &document, &notes, Instant::now()), how))
+                Ok((answer::document(&wants, &document, &notes).await, how))
             }
         }
     }
@@ -123,9 +128,9 @@ impl FrontParts {
         let notes = Notes { how, told: rules.told, fresh: rules.fresh };
         let mut reader = flight.reader();
         let head = reader.head().await?;
-        // Ranges need the whole, and so does HTTP/1.0 without a length: there an end of the connection is no error.
+        // Most ranges need the whole, and so does HTTP/1.0 without a length: there an end of the connection is no error.
         let needs_whole = head.status != StatusCode::OK
-            || request.headers.contains_key(header::RANGE)
+            || Span::of(request, &head) == Span::Other
             || (head.length.is_none() && request.version < Version::HTTP_11);
         let landed = match flight.landed() {
             None if needs_whole => Some(reader.landed().await?),
@@ -147,38 +152,10 @@ impl FrontParts {
         // HTTP/2 has it in the request's line.
         let given = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let given = request.uri.authority().map(|authority| authority.as_str()).or(given).unwrap_or_default();
-        let name = given.rsplit_once(':').map_or(given, |(name, port)| {
-            if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { given }
-        });
+        let name = given
+            .rsplit_once(':')
+            .map_or(given, |(name, port)| if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { given });
         self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
-    }
-}
-
-/// What counts of a playlist request while it waits: everything else would cost memory for each viewer.
-struct Wants {
-    method: Method,
-    gzip: bool,
-    if_none_match: Option<HeaderValue>,
-}
-
-impl Wants {
-    fn of(request: Parts) -> Self {
-        let gzip = accepts_gzip(&request.headers);
-        let if_none_match = request.headers.get(header::IF_NONE_MATCH).cloned();
-        Self { method: request.method, gzip, if_none_match }
-    }
-
-    /// The request again, as far as it counts.
-    fn request(self) -> Parts {
-        let (mut parts, ()) = http::Request::new(()).into_parts();
-        parts.method = self.method;
-        if self.gzip {
-            parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        if let Some(tags) = self.if_none_match {
-            parts.headers.insert(header::IF_NONE_MATCH, tags);
-        }
-        parts
     }
 }
 
@@ -193,7 +170,7 @@ fn page(request: &Parts, route: &Route) -> Response<Body> {
         return error(StatusCode::NOT_FOUND, "the page has no such file");
     };
     let told = if file.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
-    Content::new(file.content_type, told, vec![file.bytes.clone()]).etag(file.etag).answer(request)
+    Content::full(file.content_type, told, file.bytes.clone()).etag(file.etag).answer(request)
 }
 
 /// What no origin has, in words.

@@ -134,32 +134,37 @@ impl Upstream {
         Ok(Self { own, origins, choice, client, stall: STALL })
     }
 
-    /// Asks one origin after the other until one answers with something else than an error of its own; first those of
-    /// `prefer`.
-    pub(crate) async fn get(
-        &self,
-        key: &Key,
-        wait: Wait,
-        prefer: &[usize],
-        trail: &Trail,
-    ) -> Result<Answer, Failure> {
+    /// Asks one origin after the other until one has it; first those of `prefer`. What the first says who refuses (4xx)
+    /// counts only if nobody has it: one that just restarted, or that the stream is not published to, knows nothing of
+    /// what others have.
+    pub(crate) async fn get(&self, key: &Key, wait: Wait, prefer: &[usize], trail: &Trail) -> Result<Answer, Failure> {
         let mut failure = Failure::Unreachable("there is none".to_owned());
         let mut order = lock(&self.choice).order(Instant::now());
         order.sort_by_key(|index| prefer.iter().position(|preferred| preferred == index).unwrap_or(prefer.len()));
+        let mut refusal = None;
         for index in order {
             let asked = Instant::now();
-            failure = match self.ask(index, key, wait, trail).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) if gave_up(&failure, wait, asked.elapsed()) => return Err(failure),
-                Err(failure) => failure,
-            };
+            match self.ask(index, key, wait, trail).await {
+                Ok(answer) if answer.head.status == StatusCode::OK => return Ok(answer),
+                Ok(answer) => {
+                    refusal.get_or_insert(answer);
+                }
+                Err(last) => {
+                    let gave_up = gave_up(&last, wait, asked.elapsed());
+                    failure = last;
+                    if gave_up {
+                        break;
+                    }
+                }
+            }
         }
-        Err(failure)
+        refusal.ok_or(failure)
     }
 
     /// Asks one origin.
     pub(crate) async fn ask(&self, index: usize, key: &Key, wait: Wait, trail: &Trail) -> Result<Answer, Failure> {
-        let origin = self.origins.get(index).ok_or_else(|| Failure::Unreachable("there is no such origin".to_owned()))?;
+        let origin =
+            self.origins.get(index).ok_or_else(|| Failure::Unreachable("there is no such origin".to_owned()))?;
         let request = Asking { method: Method::GET, target: target(key)?, trail };
         let result = self.answer(index, origin, request, wait).await;
         let outcome = result.as_ref().err().map_or("answered", Failure::label);
@@ -197,17 +202,12 @@ impl Upstream {
         self.origins.iter().enumerate().map(one).collect()
     }
 
-    async fn answer(
-        &self,
-        index: usize,
-        origin: &Origin,
-        asking: Asking<'_>,
-        wait: Wait,
-    ) -> Result<Answer, Failure> {
+    async fn answer(&self, index: usize, origin: &Origin, asking: Asking<'_>, wait: Wait) -> Result<Answer, Failure> {
         let deadline = tokio::time::Instant::now() + wait.head;
         let slots = if wait.held { &origin.held } else { &origin.quick };
         let acquired = tokio::time::timeout_at(deadline, Arc::clone(slots).acquire_owned()).await;
         let Ok(Ok(permit)) = acquired else { return Err(Failure::Busy) };
+        let begun = tokio::time::Instant::now();
         let mut response = self.send(origin, &asking, deadline, wait).await;
         if matches!(response, Err(Failure::Broken)) {
             // Most likely a kept connection that the origin closed at this very moment: GET may be sent again.
@@ -222,6 +222,10 @@ impl Upstream {
                 let feed = Feed { body, ahead: None, stall, origin: index, choice, _permit: permit };
                 Ok(Answer { head, feed })
             }
+            // It had little time because the slots here were taken: that is not the origin's fault.
+            Err(Failure::Silent(_)) if begun.elapsed() < wait.head / 2 => Err(Failure::Busy),
+            // It may be well and only hold the question: others that it answers at once will tell.
+            Err(failure @ Failure::Silent(_)) if wait.held => Err(failure),
             Err(failure) => {
                 lock(&self.choice).failed(index, Instant::now());
                 gauge!("live360_edge_origin_up", "origin" => origin.name.clone()).set(0.0);
@@ -323,8 +327,12 @@ impl Origin {
 
     fn request(&self, asking: &Asking<'_>, own: &str) -> Option<Request<Empty<Bytes>>> {
         let authority = self.authority.clone();
-        let uri =
-            Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(asking.target.clone()).build().ok()?;
+        let uri = Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(authority)
+            .path_and_query(asking.target.clone())
+            .build()
+            .ok()?;
         Request::builder()
             .method(asking.method.clone())
             .uri(uri)

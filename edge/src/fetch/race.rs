@@ -1,7 +1,7 @@
 //! The first answer of several origins that have the same.
 //!
 //! One is asked; the next when it fails or says that there is no such thing, when it takes unusually long, or when another
-//! origin's playlist lists what this one still holds back.
+//! origin's playlist lists what this one still holds back (where there is no playlist to look at: after a moment).
 
 use super::{Fetcher, Job};
 use crate::failure::Failure;
@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::StatusCode;
 use metrics::counter;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::pin::pin;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +23,10 @@ impl Fetcher {
     /// Asks until one has an answer: gives it, and whose it is.
     pub(super) async fn first_answer(&self, job: &mut Job) -> Result<(usize, Answer), Failure> {
         let patience = self.hedge().begin(self.hedge_after);
-        let (held, listed) = (job.wait.held, job.listed.take());
+        // Without a board nobody will tell when another has what this one holds back: it is asked before the viewer
+        // has lost more than he can make up for.
+        let patience = if job.wait.held { job.rules.patience } else { patience };
+        let listed = job.listed.take();
         let late = async move {
             match listed {
                 Some((mut board, file, lineage)) => {
@@ -32,7 +35,6 @@ impl Fetcher {
                     }
                     tokio::time::sleep(GRACE).await;
                 }
-                None if held => pending().await,
                 None => tokio::time::sleep(patience).await,
             }
             true

@@ -228,6 +228,16 @@ fn bytes_are_paid_for_and_given_back_with_the_last_holder() {
     drop(reader);
     assert_eq!(ledger.used(), 0);
 
+    let (mut writer, flight) = begin(ledger.charge(0).unwrap());
+    assert!(writer.head(head(Some(2))) && writer.push(AB));
+    writer.finish().unwrap();
+    let (landed, again) = (flight.landed().unwrap(), flight.landed().unwrap());
+    assert!(Arc::ptr_eq(&landed.pieces, &again.pieces), "one list for everybody");
+    drop((flight, again));
+    assert_eq!(ledger.used(), 2, "who sends a landed object keeps it");
+    drop(landed);
+    assert_eq!(ledger.used(), 0);
+
     let (mut writer, _flight) = begin(ledger.charge(0).unwrap());
     assert!(writer.head(head(None)) && writer.push(&[0; 100]) && !writer.push(&[0]));
     assert_eq!(ledger.used(), 100);

@@ -325,10 +325,7 @@ impl Stream {
     }
 
     fn is_nowhere(&self, followed: &Followed, now: Instant) -> bool {
-        let since = match self.trouble(followed) {
-            Some((None, since)) => since,
-            _ => return false,
-        };
+        let Some((None, since)) = self.trouble(followed) else { return false };
         followed.shown.is_none() && now.saturating_duration_since(since) >= MISSING_TOLD
     }
 

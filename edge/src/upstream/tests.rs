@@ -147,6 +147,46 @@ async fn who_could_not_be_reached_is_asked_last() {
 }
 
 #[tokio::test]
+async fn an_origin_that_has_it_not_is_believed_only_when_no_other_has_it() {
+    let missing = origin("HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno", false).await;
+    let bad = origin("HTTP/1.1 400 Bad Request\r\ncontent-length: 3\r\n\r\nbad", false).await;
+    let good = origin("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab", false).await;
+    for (origins, body) in [
+        (vec![missing.clone(), good], "ab"),
+        (vec![missing.clone(), bad], "no"),
+        (vec![missing.clone(), nobody().await], "no"),
+        (vec![nobody().await, missing], "no"),
+    ] {
+        assert_eq!(ask(&origins, MINUTE).await.unwrap(), body, "{origins:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_holds_a_question_is_not_down_but_one_that_should_answer_at_once_is() {
+    for (held, is_down) in [(true, false), (false, true)] {
+        let upstream = upstream_of(&[origin("", false).await]).unwrap();
+        let silent = upstream.get(&key(), Wait { held, ..MOMENT }, &[], &Trail::default()).await.unwrap_err();
+        assert_eq!((silent, upstream.stat()[0].1), (Failure::Silent(20), is_down));
+    }
+}
+
+#[tokio::test]
+async fn an_origin_is_not_down_because_the_slots_here_were_taken() {
+    let upstream = upstream_of(&[origin("", false).await]).unwrap();
+    let all = Arc::clone(&upstream.origins[0].quick).acquire_many_owned(QUICK_REQUESTS_MAX as u32).await.unwrap();
+    let wait = Wait { head: Duration::from_millis(1500), held: false };
+    let trail = Trail::default();
+    let key = key();
+    let free = async {
+        // Little of the wait is left then.
+        tokio::time::sleep(Duration::from_millis(1300)).await;
+        drop(all);
+    };
+    let (result, ()) = tokio::join!(upstream.get(&key, wait, &[], &trail), free);
+    assert_eq!((result.unwrap_err(), upstream.stat()[0].1), (Failure::Busy, false));
+}
+
+#[tokio::test]
 async fn a_kept_connection_that_the_origin_just_closed_costs_nobody_an_answer() {
     let (listener, address) = listen().await;
     let upstream = upstream_of(&[address]).unwrap();

@@ -2,7 +2,8 @@
 
 use crate::support::{Do, Gate, Origin, Running, media, status, whole};
 use http::Method;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const SEGMENT: &str = "/hls/foo/source/7.m4s";
 
@@ -161,6 +162,47 @@ async fn the_list_of_streams_does_not_wait_for_a_slow_origin_when_an_older_one_i
     assert_eq!(origin.targets().len(), 2);
     gate.cancel();
     while edge.get("/api/streams").await.text() != "{\"assets\":[]}" {}
+}
+
+#[tokio::test]
+async fn a_text_that_the_first_origin_has_not_comes_from_the_next() {
+    let first = Origin::start(|_| status(404, "no such stream")).await;
+    let second = Origin::start(|_| whole("application/vnd.apple.mpegurl", "", "#EXTM3U\n")).await;
+    let edge = Running::start(&[&first, &second]).await;
+    for target in ["/hls/foo.m3u8", "/api/streams"] {
+        assert_eq!(edge.get(target).await.text(), "#EXTM3U\n", "{target}");
+    }
+    drop(second);
+    let got = edge.get("/hls/bar.m3u8").await;
+    assert_eq!(
+        (got.status.as_u16(), got.text()),
+        (404, "no such stream"),
+        "nobody has it: in the words of who answers"
+    );
+}
+
+#[tokio::test]
+async fn a_text_stands_in_for_a_moment_in_which_its_origin_knows_nothing_of_it() {
+    let lost = Arc::new(AtomicBool::new(false));
+    let origin = {
+        let lost = Arc::clone(&lost);
+        Origin::start(move |_| match lost.load(Ordering::Relaxed) {
+            false => whole("application/vnd.apple.mpegurl", "", "#EXTM3U\n"),
+            true => status(404, "no such stream"),
+        })
+        .await
+    };
+    let edge = Running::start(&[&origin]).await;
+    assert_eq!(edge.get("/hls/foo.m3u8").await.status, 200);
+    lost.store(true, Ordering::Relaxed);
+    loop {
+        let got = edge.get("/hls/foo.m3u8").await;
+        assert_eq!((got.status.as_u16(), got.text()), (200, "#EXTM3U\n"));
+        if got.header("cache-status").starts_with("live360; fwd=stale") {
+            break;
+        }
+    }
+    assert_eq!(edge.get("/hls/bar.m3u8").await.status, 404);
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Media files: one fetch, whatever viewers and origins do.
 
-use crate::support::{Do, Gate, Got, Origin, Running, halting, head, media, send, status, whole};
+use crate::sim::Sim;
+use crate::sim::stream::Terms;
+use crate::support::{Do, Gate, Got, Origin, Running, halting, head, media, send, status, whole, within};
+use crate::viewer::Viewer;
 use http::Method;
 use http_body_util::BodyExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -251,4 +254,70 @@ async fn a_drain_loses_no_download() {
         assert!(got.clean && got.body == body);
     }
     edge.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_range_from_the_first_byte_on_follows_the_fetch() {
+    let (body, gate) = (media(1000), Gate::new());
+    let origin = halting(&body, &gate).await;
+    let edge = Running::start(&[&origin]).await;
+    let open = edge.open(Method::GET, SEGMENT, &[("range", "bytes=0-")]);
+    let response = within("an answer while the body is on its way", open).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-range"]),
+        (206, &"bytes 0-999/1000".parse().unwrap())
+    );
+    gate.cancel();
+    let got = Got::read(response).await;
+    assert!(got.clean && got.body == body);
+    assert_eq!(origin.targets().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_slow_viewer_is_still_being_sent_counts_though_it_was_thrown_out() {
+    let bytes = 20_000_000;
+    let body = media(bytes);
+    let origin = {
+        let body = body.clone();
+        Origin::start(move |_| whole("video/mp4", "", body.clone())).await
+    };
+    // Room for one of them.
+    let edge = Running::with(vec![origin.url()], bytes as u64 + 1_000_000).await;
+    assert!(edge.get("/hls/foo/source/1.m4s").await.body == body);
+    let slow = edge.open(Method::GET, "/hls/foo/source/1.m4s", &[]).await;
+    assert!(slow.headers()["cache-status"].to_str().unwrap().contains("hit"));
+    let refused = edge.get("/hls/foo/source/2.m4s").await;
+    assert_eq!(refused.text_or_size(), "the edge has no memory left for this\n");
+    assert_eq!(edge.stat("/cache/entries"), 1, "the first is thrown out, the second is remembered as refused");
+    assert!(edge.stat("/memory/bytes") >= bytes as u64, "and still there");
+    let slow = Got::read(slow).await;
+    assert!(slow.clean && slow.body == body);
+    within("room for the second", async { while edge.get("/hls/foo/source/2.m4s").await.status != 200 {} }).await;
+}
+
+#[tokio::test]
+async fn a_file_that_an_origin_holds_back_is_asked_of_the_next_where_nobody_follows_the_stream() {
+    let gate = Gate::new();
+    let first = {
+        let gate = gate.clone();
+        Origin::start(move |_| vec![Do::Wait(gate.clone()), Do::Cut]).await
+    };
+    let second = Origin::start(|_| whole("video/mp4", "", media(1000))).await;
+    // By the config the first may hold it for longer than any test lasts.
+    let edge = Running::configured(vec![first.url(), second.url()], |config| config.hls.segment_ms = 60_000).await;
+    assert_eq!(within("the second origin's answer", edge.get(SEGMENT)).await.body, media(1000));
+    assert_eq!((first.targets().len(), second.targets().len()), (1, 1));
+    gate.cancel();
+}
+
+#[tokio::test]
+async fn a_file_is_held_for_three_targets_of_its_own_stream_whatever_the_config_says() {
+    let sim = Sim::start(Terms::default()).await;
+    // Three of these are over long before the origin gives up.
+    let edge = Running::configured(vec![sim.url()], |config| config.hls.segment_ms = 100).await;
+    Viewer::join(edge.address, "foo", "source").await;
+    sim.holds("/source/index.m3u8").await;
+    let got = edge.get("/hls/foo/source/110.m4s").await;
+    assert_eq!((got.status.as_u16(), got.text()), (503, "the origin answered 503 Service Unavailable\n"));
+    assert_eq!(sim.gets("/hls/foo/source/110.m4s"), 1);
 }
