@@ -7,6 +7,8 @@
 use crate::failure::Failure;
 use crate::flight::{self, Flight, Writer};
 use crate::ledger::Ledger;
+use media::route::Route;
+use memory::Life;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -175,7 +177,8 @@ impl Shelf {
             return Err(Failure::NoRoom);
         }
         let charge = self.ledger.charge(ENTRY_BYTES).ok_or(Failure::NoRoom)?;
-        let (writer, flight) = flight::begin(charge);
+        let life = if matches!(key.0.route, Route::Vod(_)) { Life::Recorded } else { Life::Live };
+        let (writer, flight) = flight::begin(charge, life);
         let generation = self.next;
         self.next = self.next.wrapping_add(1);
         self.running = self.running.saturating_add(1);
@@ -243,7 +246,8 @@ impl Shelf {
         if self.pinned.saturating_add(bytes) > self.budget {
             return false;
         }
-        while self.bytes.saturating_add(bytes) > self.budget {
+        // What was thrown out is still paid for while it is read, or while what shares a memory file with it is kept.
+        while self.bytes.saturating_add(bytes) > self.budget || !self.ledger.has_room(bytes) {
             let Some(key) = self.oldest.first_key_value().map(|(_, key)| key.clone()) else { return false };
             self.remove(&key);
         }

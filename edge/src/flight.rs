@@ -5,6 +5,9 @@
 //! of two fetches. An end is clean only when the writer said so and every announced byte came: a writer that fails,
 //! falls short or just goes away is an error at each reader.
 //!
+//! A larger object whose length is known goes into a memory file, which sockets can send without copying it; its readers
+//! see as much of it as is there.
+//!
 //! Knows no sockets, clock, cache or runtime: everything happens under one lock and is driven by polling, so that the
 //! tests can try every order of events.
 
@@ -13,6 +16,7 @@ use crate::ledger::Charge;
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use http::{HeaderValue, StatusCode};
+use memory::{Filler, Life, Object};
 use slab::Slab;
 use std::future::poll_fn;
 use std::io;
@@ -50,7 +54,10 @@ pub(crate) struct Flight {
 #[derive(Debug)]
 struct State {
     head: Option<Arc<Head>>,
+    /// Its bytes in order, unless they are still on their way into a memory file.
     pieces: Vec<Piece>,
+    /// Its place in that file, of which the first `length` bytes are there.
+    object: Option<Object>,
     length: u64,
     /// Where the pieces begin that are not yet joined to blocks: index in `pieces`, and their bytes.
     loose: (usize, usize),
@@ -58,6 +65,7 @@ struct State {
     parked: Slab<Waker>,
     /// Counts wake-ups, so that a reader knows whether its place in `parked` is still its own.
     round: u64,
+    life: Life,
     charge: Charge,
     /// All pieces, once it is done and somebody wanted them together: every viewer sends the same list.
     whole: Option<Arc<[Bytes]>>,
@@ -85,6 +93,7 @@ pub(crate) struct Landed {
 #[derive(Debug)]
 pub(crate) struct Writer {
     flight: Arc<Flight>,
+    filler: Option<Filler>,
 }
 
 /// One who reads a flight from its first byte.
@@ -95,21 +104,24 @@ pub(crate) struct Reader {
     ticket: Option<(u64, usize)>,
 }
 
-/// Begins a flight; `charge` pays for its bytes and is given back when the last holder lets go.
-pub(crate) fn begin(charge: Charge) -> (Writer, Arc<Flight>) {
+/// Begins a flight of an object that is kept for so long; `charge` pays for its bytes and is given back when the last
+/// holder lets go.
+pub(crate) fn begin(charge: Charge, life: Life) -> (Writer, Arc<Flight>) {
     let state = State {
         head: None,
         pieces: Vec::new(),
+        object: None,
         length: 0,
         loose: (0, 0),
         end: None,
         parked: Slab::new(),
         round: 0,
+        life,
         charge,
         whole: None,
     };
     let flight = Arc::new(Flight { state: Mutex::new(state) });
-    (Writer { flight: Arc::clone(&flight) }, flight)
+    (Writer { flight: Arc::clone(&flight), filler: None }, flight)
 }
 
 impl Flight {
@@ -134,6 +146,15 @@ impl Flight {
         self.lock().end.is_none()
     }
 
+    /// A memory file for the object, where there is one to be had: not under the lock, since it takes a moment.
+    fn file(&self, length: u64) -> Option<(Filler, Object)> {
+        let (ledger, life) = {
+            let state = self.lock();
+            (Arc::clone(state.charge.ledger()), state.life)
+        };
+        ledger.file(length, life)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock, and a state behind a poisoned lock would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -155,10 +176,16 @@ impl Flight {
 impl Writer {
     /// Says what comes. The first head counts. `false`: no room for the announced length.
     pub(crate) fn head(&mut self, head: Head) -> bool {
+        let announced = head.length.unwrap_or(0);
+        let file = if self.is_blank() { self.flight.file(announced) } else { None };
+        let (filler, object) = file.unzip();
+        self.filler = self.filler.take().or(filler);
         self.flight.change(|state| {
-            if !state.charge.grow(head.length.unwrap_or(0)) {
+            // A file has been paid for.
+            if object.is_none() && !state.charge.grow(announced) {
                 return false;
             }
+            state.object = state.object.take().or(object);
             state.head.get_or_insert_with(|| Arc::new(head));
             true
         })
@@ -171,7 +198,13 @@ impl Writer {
             return true;
         }
         let count = bytes.len() as u64;
-        let bytes = Bytes::copy_from_slice(bytes);
+        // What doesn't fit into a file was not announced.
+        let filled = self.filler.as_mut().map(|filler| filler.append(bytes));
+        let bytes = match filled {
+            Some(true) => Bytes::new(),
+            Some(false) => return false,
+            None => Bytes::copy_from_slice(bytes),
+        };
         self.flight.change(|state| {
             let end = state.length.saturating_add(count);
             let room = match state.head.as_ref().and_then(|head| head.length) {
@@ -225,6 +258,10 @@ impl Drop for Writer {
 
 impl State {
     fn append(&mut self, end: u64, bytes: Bytes) {
+        if self.object.is_some() {
+            self.length = end;
+            return;
+        }
         let (from, sum) = self.loose;
         let sum = sum.saturating_add(bytes.len());
         self.pieces.push(Piece { end, bytes });
@@ -235,8 +272,12 @@ impl State {
         }
     }
 
-    /// Makes one piece of the loose ones. Readers go by offsets and don't notice.
+    /// Makes one piece of the loose ones, or of a memory file. Readers go by offsets and don't notice.
     fn join(&mut self) {
+        if let Some(bytes) = self.object.as_ref().and_then(|object| object.bytes(0..self.length)) {
+            self.pieces.push(Piece { end: self.length, bytes });
+            self.object = None;
+        }
         let (from, sum) = self.loose;
         if self.pieces.len().saturating_sub(from) > 1 {
             let mut block = BytesMut::with_capacity(sum);
@@ -260,6 +301,9 @@ impl State {
 
     /// What is there from `at` on, in one piece.
     fn piece(&self, at: u64) -> Option<Bytes> {
+        if let Some(object) = &self.object {
+            return object.bytes(at..self.length).filter(|bytes| !bytes.is_empty());
+        }
         let index = self.pieces.partition_point(|piece| piece.end <= at);
         let piece = self.pieces.get(index)?;
         let start = piece.end.saturating_sub(piece.bytes.len() as u64);
@@ -323,7 +367,11 @@ impl Reader {
 
 /// Leaves the waker, in the place the reader had if it is still there: one place per reader, however often it is polled.
 /// A waker is always dropped outside the lock: with it may go a task that holds another reader.
-fn park<T>(ticket: &mut Option<(u64, usize)>, mut state: MutexGuard<'_, State>, context: &Context<'_>) -> Poll<T> {
+fn park<T>(
+    ticket: &mut Option<(u64, usize)>,
+    mut state: MutexGuard<'_, State>,
+    context: &Context<'_>,
+) -> Poll<T> {
     let waker = context.waker().clone();
     let own = ticket.filter(|(round, _)| *round == state.round);
     let old = match own.and_then(|(_, place)| state.parked.get_mut(place)) {

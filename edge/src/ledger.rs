@@ -2,6 +2,7 @@
 //!
 //! Knows numbers only: not what is kept, nor what could be thrown out to make room (that is [`crate::cache`]'s).
 
+use memory::{Filler, Life, Object, Pool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Ledger {
     limit: u64,
     used: AtomicU64,
+    /// Who puts larger objects into memory files.
+    pool: Pool,
 }
 
 /// Bytes that somebody keeps; given back when dropped.
@@ -22,13 +25,24 @@ pub(crate) struct Charge {
 impl Ledger {
     /// A ledger with room for `limit` bytes.
     pub(crate) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0) })
+        Arc::new(Self { limit, used: AtomicU64::new(0), pool: Pool::new(limit) })
     }
 
     /// Takes `bytes` from what is left. `None`: that much isn't left.
     pub(crate) fn charge(self: &Arc<Self>, bytes: u64) -> Option<Charge> {
         let mut charge = Charge { ledger: Arc::clone(self), bytes: 0 };
         charge.grow(bytes).then_some(charge)
+    }
+
+    /// A memory file for an object of `length` bytes, paid for from here for as long as there is anything of it. `None`:
+    /// it is as well kept without, or there is no room.
+    pub(crate) fn file(self: &Arc<Self>, length: u64, life: Life) -> Option<(Filler, Object)> {
+        self.pool.begin(length, life, |bytes| self.charge(bytes))
+    }
+
+    /// Whether an object of `bytes` more would find room, however it is kept.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.used().saturating_add(self.pool.most(bytes)) <= self.limit
     }
 
     /// Bytes kept now.
@@ -51,6 +65,11 @@ impl Charge {
             self.bytes = self.bytes.saturating_add(more);
         }
         taken
+    }
+
+    /// Where it was taken from.
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     #[cfg(test)]

@@ -6,6 +6,7 @@
 
 pub mod ingest;
 mod live;
+mod record;
 pub mod rtmp;
 mod serve;
 

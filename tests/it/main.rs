@@ -8,4 +8,5 @@ mod failover;
 mod leaving;
 mod lint;
 mod live;
+mod record;
 mod tidy;

@@ -10,6 +10,7 @@ mod handshake;
 mod range;
 mod response;
 mod serve;
+mod socket;
 mod stream;
 
 pub use body::Body;

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::ledger::Ledger;
+use memory::Life;
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,7 +31,7 @@ fn head(length: Option<u64>) -> Head {
 }
 
 fn fresh() -> (Writer, Arc<Flight>) {
-    begin(Ledger::new(1 << 30).charge(0).unwrap())
+    begin(Ledger::new(1 << 30).charge(0).unwrap(), Life::Live)
 }
 
 /// What one reader saw.
@@ -218,7 +219,7 @@ fn more_bytes_than_announced_are_refused() {
 #[test]
 fn bytes_are_paid_for_and_given_back_with_the_last_holder() {
     let ledger = Ledger::new(100);
-    let (mut writer, flight) = begin(ledger.charge(10).unwrap());
+    let (mut writer, flight) = begin(ledger.charge(10).unwrap(), Life::Live);
     assert!(!writer.head(head(Some(91))), "more than there is room for");
     assert!(writer.head(head(Some(90))));
     assert_eq!(ledger.used(), 100);
@@ -228,7 +229,7 @@ fn bytes_are_paid_for_and_given_back_with_the_last_holder() {
     drop(reader);
     assert_eq!(ledger.used(), 0);
 
-    let (mut writer, flight) = begin(ledger.charge(0).unwrap());
+    let (mut writer, flight) = begin(ledger.charge(0).unwrap(), Life::Live);
     assert!(writer.head(head(Some(2))) && writer.push(AB));
     writer.finish().unwrap();
     let (landed, again) = (flight.landed().unwrap(), flight.landed().unwrap());
@@ -238,7 +239,7 @@ fn bytes_are_paid_for_and_given_back_with_the_last_holder() {
     drop(landed);
     assert_eq!(ledger.used(), 0);
 
-    let (mut writer, _flight) = begin(ledger.charge(0).unwrap());
+    let (mut writer, _flight) = begin(ledger.charge(0).unwrap(), Life::Live);
     assert!(writer.head(head(None)) && writer.push(&[0; 100]) && !writer.push(&[0]));
     assert_eq!(ledger.used(), 100);
 }

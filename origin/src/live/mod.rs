@@ -18,6 +18,7 @@ mod running;
 mod session;
 mod stream;
 
+pub(crate) use core::{Core, State};
 pub(crate) use files::Found;
 pub(crate) use registry::{Door, Registry};
 pub(crate) use stream::Stream;

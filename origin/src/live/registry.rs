@@ -6,12 +6,13 @@
 use super::core::{Options, State};
 use super::stream::{Command, Setup, Stream};
 use crate::ingest::{Claim, Ingest, PublishRequest, Refusal};
-use media::hls::{compact_date, date};
+use crate::record::{Recorder, asset_id};
+use media::hls::date;
 use media::ladder::Rendition;
 use media::name::StreamName;
 use media::route::Route;
 use serde_json::{Value, json};
-use service::config::{Audio, Config};
+use service::config::{Audio, Config, Record};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,12 +31,14 @@ pub(crate) struct Registry {
     streams: Mutex<BTreeMap<StreamName, Arc<Stream>>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+    recorder: Recorder,
 }
 
 impl Registry {
     /// No streams yet. `program` is this binary, for the ladder's children.
     pub(crate) fn new(config: Config, program: PathBuf, shutdown: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { config, program, streams: Mutex::default(), tasks: TaskTracker::new(), shutdown })
+        let recorder = Recorder::open(&config, shutdown.clone());
+        Arc::new(Self { config, program, streams: Mutex::default(), tasks: TaskTracker::new(), shutdown, recorder })
     }
 
     /// Takes up the streams that an earlier process left.
@@ -54,6 +57,7 @@ impl Registry {
                 }
             }
         }
+        self.recorder.finish_left();
         Ok(())
     }
 
@@ -72,13 +76,22 @@ impl Registry {
     pub(crate) async fn finished(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+        self.recorder.finished().await;
+    }
+
+    /// Where an ended stream can be seen again, once it can.
+    pub(crate) fn asset_url(&self, stream: &Stream) -> Option<String> {
+        let core = stream.core();
+        let ended = matches!(core.state(), State::Ended(_));
+        let since = core.since().filter(|_| ended)?;
+        self.recorder.asset_url(&asset_id(stream.name.as_str(), since))
     }
 
     /// What `/api/streams` says.
     pub(crate) fn list(&self) -> Value {
         let streams: Vec<Arc<Stream>> = self.streams().values().cloned().collect();
-        let streams: Vec<Value> = streams.iter().filter_map(|stream| describe(stream)).collect();
-        json!({ "streams": streams, "assets": [] })
+        let streams: Vec<Value> = streams.iter().filter_map(|stream| describe(stream, &self.recorder)).collect();
+        json!({ "streams": streams, "assets": self.recorder.assets() })
     }
 
     /// What `/stat` says.
@@ -139,6 +152,8 @@ impl Registry {
             key: stream.key,
             dir: self.folder().join(name.as_str()),
             program: self.program.clone(),
+            recorder: self.recorder.clone(),
+            record: stream.record.unwrap_or(Record::All),
         }
     }
 
@@ -189,7 +204,7 @@ impl Ingest for Door {
 }
 
 /// A stream's entry in `/api/streams`; `None` before there is something to play.
-fn describe(stream: &Stream) -> Option<Value> {
+fn describe(stream: &Stream, recorder: &Recorder) -> Option<Value> {
     let core = stream.core();
     let playlist = core.multivariant(stream.name.as_str())?;
     let since = core.since()?;
@@ -208,7 +223,10 @@ fn describe(stream: &Stream) -> Option<Value> {
     let (state, asset) = match core.state() {
         State::Live => ("live", None),
         State::Waiting(_) => ("waiting", None),
-        State::Ended(_) => ("ended", Some(format!("{}-{}", stream.name, compact_date(since)))),
+        State::Ended(_) => {
+            let id = asset_id(stream.name.as_str(), since);
+            ("ended", recorder.asset_url(&id).map(|_| id))
+        }
     };
     let mut entry = json!({
         "name": stream.name, "state": state, "url": Route::Multivariant(stream.name.clone()).to_string(),

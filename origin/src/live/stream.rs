@@ -9,11 +9,13 @@ use super::files::{Files, Write, file_key, write_all};
 use super::ladder::{Event, Ladder};
 use super::publisher::{Publisher, Takeover};
 use crate::ingest::{Claim, Ingested, PublishRequest, Refusal};
+use crate::record::{Recorder, Status, Tape};
 use codec::ladder::ToLadder;
 use media::ladder::Rendition;
 use media::name::StreamName;
 use media::route::File;
 use media::window::Window;
+use service::config::Record;
 use service::secret::Secret;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -44,6 +46,7 @@ pub(crate) struct Stream {
     version: watch::Sender<u64>,
     commands: mpsc::Sender<Command>,
     warnings: Mutex<Vec<String>>,
+    recording: Arc<Status>,
 }
 
 /// What a stream can be asked to do.
@@ -67,6 +70,7 @@ pub(crate) struct Task {
     commands: mpsc::Receiver<Command>,
     writes: mpsc::Receiver<Write>,
     ladder: Ladder,
+    tape: Tape,
     publisher: Option<Publisher>,
     key: Option<Secret>,
     /// How long playlists are, in seconds.
@@ -85,12 +89,15 @@ pub(crate) struct Setup {
     pub(crate) dir: PathBuf,
     /// This binary, which the ladder's child runs.
     pub(crate) program: PathBuf,
+    pub(crate) recorder: Recorder,
+    /// What of it is recorded.
+    pub(crate) record: Record,
 }
 
 impl Stream {
     /// A new stream, or one that an earlier process left in its folder, and the task to run it.
     pub(crate) fn new(setup: Setup) -> Result<(Arc<Self>, Task), store::Error> {
-        let Setup { name, options, listed, key, dir, program } = setup;
+        let Setup { name, options, listed, key, dir, program, recorder, record } = setup;
         // Removed segments stay for as long as the longest playlist that named them (§6.2.2): at least six segments, and
         // one more than the window asks for.
         let window_s = options.window_s.max(6 * LONGEST_SEGMENT_S) + LONGEST_SEGMENT_S;
@@ -106,6 +113,8 @@ impl Stream {
         let in_window: HashSet<(Rendition, File)> =
             core.window().map(|window| window.files()).unwrap_or_default().into_iter().collect();
         files.take_over(&in_window, &keys, utc_ms() + i64::from(window_s) * 1000);
+        let goes_on = !matches!(core.state(), State::Ended(_));
+        let tape = recorder.tape(&name, record, core.since().filter(|_| goes_on));
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let stream = Arc::new(Self {
             name,
@@ -115,9 +124,11 @@ impl Stream {
             version: watch::Sender::new(0),
             commands,
             warnings: Mutex::default(),
+            recording: tape.status(),
         });
         let ladder = Ladder::new(program);
-        let task = Task { stream: stream.clone(), commands: inbox, writes, ladder, publisher: None, key, window_s };
+        let task =
+            Task { stream: stream.clone(), commands: inbox, writes, ladder, tape, publisher: None, key, window_s };
         Ok((stream, task))
     }
 
@@ -160,7 +171,10 @@ impl Stream {
             State::Ended(_) => "ended",
         };
         let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        serde_json::json!({ "name": self.name, "state": state, "core": core.stat(), "warnings": warnings })
+        let (core, recording) = (core.stat(), self.recording.words());
+        serde_json::json!({
+            "name": self.name, "state": state, "core": core, "recording": recording, "warnings": warnings,
+        })
     }
 
     fn warn(&self, words: String) {
@@ -288,8 +302,16 @@ impl Task {
             if matches!(input, Input::Unpublish) {
                 tracing::info!(stream = %self.stream.name, "publish closed");
             }
+            if let Input::Tag(tag) = &input {
+                self.tape.tag(tag);
+            }
+            let publish = matches!(input, Input::Publish(_));
+            let effects = self.decide(input, &mut changed);
+            if publish {
+                self.tape.publish(utc_ms());
+            }
             let mut refused = false;
-            for effect in self.decide(input, &mut changed) {
+            for effect in effects {
                 match effect {
                     Effect::StartLadder(settings) => self.ladder.start(settings).await,
                     // What follows a message that was not taken makes no sense to the child.
@@ -319,22 +341,28 @@ impl Task {
     }
 
     /// Lets the core decide, and puts the files it made in place before anyone can see a playlist that names them.
-    fn decide(&self, input: Input, changed: &mut bool) -> Vec<Effect> {
+    fn decide(&mut self, input: Input, changed: &mut bool) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut core = self.stream.core();
-        core.handle(input, utc_ms(), &mut effects);
+        let now = utc_ms();
+        core.handle(input, now, &mut effects);
         let parts_from = core.window().map_or(0, |window| window.parts_from());
+        let mut closed = false;
         let mut others = Vec::with_capacity(effects.len());
         for effect in effects {
             let Effect::File { rendition, file, body } = effect else {
+                closed |= matches!(effect, Effect::Save);
                 others.push(effect);
                 continue;
             };
             *changed = true;
+            closed |= matches!(file, File::Segment(_));
+            self.tape.file(&core, rendition, &file, &body);
             if !self.stream.files.insert(rendition, file, body, parts_from) {
                 others.push(Effect::Warn("the disk is too slow for the live window".to_owned()));
             }
         }
+        self.tape.observe(&core, closed, now);
         others
     }
 

@@ -85,7 +85,7 @@ impl Handler for Server {
             Some(Route::PageFile(name)) => page(&request, player::file(&name), PAGE_FILE_CACHE),
             Some(Route::Streams) => json(&self.registry.list()),
             Some(Route::Multivariant(name)) => match self.registry.get(&name) {
-                Some(stream) => playlists::multivariant(&stream, &request),
+                Some(stream) => playlists::multivariant(&stream, self.registry.asset_url(&stream), &request),
                 None => unknown_stream(&name),
             },
             Some(Route::Hls(name, rendition, file)) => self.hls(&request, &name, rendition, &file).await,

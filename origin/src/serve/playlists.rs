@@ -22,11 +22,20 @@ use tokio_util::sync::CancellationToken;
 
 const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 
-/// The multivariant playlist.
-pub(super) fn multivariant(stream: &Stream, request: &Parts) -> Response<Body> {
+/// EXT-X-SESSION-DATA under which an ended stream names its recording's playlist.
+const ASSET_DATA_ID: &str = "live360.asset";
+
+/// The multivariant playlist; `asset` is where an ended stream can be seen again.
+pub(super) fn multivariant(stream: &Stream, asset: Option<String>, request: &Parts) -> Response<Body> {
     let playlist = stream.core().multivariant(stream.name.as_str());
     match playlist {
-        Some(playlist) => answer(playlist.render(), request),
+        Some(playlist) => {
+            let mut text = playlist.render();
+            if let Some(url) = asset {
+                text.push_str(&format!("#EXT-X-SESSION-DATA:DATA-ID=\"{ASSET_DATA_ID}\",VALUE=\"{url}\"\n"));
+            }
+            answer(text, request)
+        }
         None => not_yet(),
     }
 }

@@ -4,9 +4,21 @@ use super::media::{MediaPlaylist, line};
 
 /// The I-frame playlist that goes with a media playlist.
 pub fn iframes(media: &MediaPlaylist) -> String {
+    write(media, false)
+}
+
+/// The one that goes with [`MediaPlaylist::render_vod`]: all playlists of a recording are of one type (§6.2.4).
+pub fn iframes_vod(media: &MediaPlaylist) -> String {
+    write(media, true)
+}
+
+fn write(media: &MediaPlaylist, vod: bool) -> String {
     let mut out = String::with_capacity(256 + 120 * media.segments.len());
     // EXT-X-MAP needs version 5 here, where EXT-X-I-FRAMES-ONLY stands (§8).
     line(&mut out, format_args!("#EXTM3U\n#EXT-X-VERSION:5\n#EXT-X-TARGETDURATION:{}", media.target_s));
+    if vod {
+        line(&mut out, format_args!("#EXT-X-PLAYLIST-TYPE:VOD"));
+    }
     line(&mut out, format_args!("#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-I-FRAMES-ONLY"));
     if !media.ended {
         media.write_server_control(&mut out);
@@ -48,5 +60,6 @@ mod tests {
         assert!(text.contains("#EXT-X-I-FRAMES-ONLY\n"), "{text}");
         assert!(text.contains("#EXTINF:2.000000,\n#EXT-X-BYTERANGE:4321@0\n7.m4s\n"), "{text}");
         assert!(text.contains("#EXT-X-MAP:URI=\"init-00.mp4\"\n"), "{text}");
+        assert!(!text.contains("PLAYLIST-TYPE") && iframes_vod(&media).contains("\n#EXT-X-PLAYLIST-TYPE:VOD\n"));
     }
 }

@@ -7,7 +7,7 @@ mod media;
 mod multivariant;
 pub mod reload;
 
-pub use iframes::iframes;
+pub use iframes::{iframes, iframes_vod};
 pub use media::{MediaPlaylist, PartLine, Report, Segment};
 pub use multivariant::{AudioGroup, Multivariant, Variant};
 

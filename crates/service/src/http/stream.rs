@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of HTTP, and nothing of how a handshake went.
 
+use super::socket;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -41,7 +42,7 @@ impl AsyncWrite for Stream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Plain(stream) => socket::poll_write_vectored(stream, cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }

@@ -1,0 +1,336 @@
+//! Recording: what came in goes to the ingest store, every rung to the egress store, and when a stream has ended its
+//! playlists are written over what is there.
+//!
+//! A stream holds a [`Tape`], which never makes it wait. Behind it a session has one thread that puts everything down on
+//! this machine's disk first (`keep`, `spool`), and one task for each store (`upload`). What has been recorded stands in
+//! a journal, and what follows from it is pure (`ledger`, `flv`). What a crash left is taken up at the next start.
+
+mod catalog;
+mod flv;
+mod keep;
+mod ledger;
+mod spool;
+mod tape;
+mod upload;
+
+pub(crate) use ledger::asset_id;
+pub(crate) use tape::Tape;
+
+use catalog::Catalog;
+use keep::{End, Item, Keeper};
+use ledger::{Ledger, Line};
+use media::hls::compact_date;
+use media::name::StreamName;
+use metrics::{counter, gauge};
+use service::config::{Config, Record};
+use spool::{Place, Spool};
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use store::{Limits, Objects};
+use tape::{ITEMS_WAITING_MAX, Open};
+use tokio::sync::{OnceCell, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Bytes of all streams that may wait on disk for their stores: a day of 20 Mb/s.
+const BACKLOG_BYTES_MAX: u64 = 200 << 30;
+
+/// How long leaving waits for what is on its way to the stores; the rest is stored after the next start.
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Records streams. Cloning gives another handle to the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorder(Arc<Shared>);
+
+/// What sessions share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    dir: PathBuf,
+    ingest: Door,
+    egress: Door,
+    catalog: Catalog,
+    backlog: Backlog,
+    /// Sessions that an earlier process left, until their streams are known to go on or not.
+    left: Mutex<Vec<(Spool, Ledger)>>,
+    tasks: TaskTracker,
+    /// From then on nothing that failed is tried again.
+    shutdown: CancellationToken,
+    /// From then on nothing is waited for.
+    abandon: CancellationToken,
+}
+
+/// A store, opened when it is first needed: it may be away when the process starts.
+#[derive(Debug)]
+struct Door {
+    url: String,
+    objects: OnceCell<Objects>,
+    /// Whether the last attempt failed: the operator hears of the first of many.
+    failing: AtomicBool,
+}
+
+/// What waits on disk for the stores.
+#[derive(Debug, Default)]
+struct Backlog {
+    bytes: AtomicU64,
+}
+
+/// How a stream's recording is, as `/stat` says it.
+#[derive(Debug)]
+pub(crate) struct Status {
+    words: Mutex<String>,
+}
+
+impl Recorder {
+    /// A recorder that keeps below `data_dir/recording` what is not stored yet, and takes up what is there.
+    pub(crate) fn open(config: &Config, shutdown: CancellationToken) -> Self {
+        let dir = config.data_dir.join("recording");
+        let sessions = folders(&dir).into_iter().flat_map(|stream| folders(&stream)).map(Spool::at);
+        let left = Mutex::new(sessions.map(|spool| (spool.clone(), spool.ledger())).collect());
+        let door = |url: String| Door { url, objects: OnceCell::new(), failing: AtomicBool::new(false) };
+        let (ingest, egress) = (door(config.ingest()), door(config.egress()));
+        let recorder = Self(Arc::new(Shared {
+            dir,
+            ingest,
+            egress,
+            catalog: Catalog::default(),
+            backlog: Backlog::default(),
+            left,
+            tasks: TaskTracker::new(),
+            shutdown,
+            abandon: CancellationToken::new(),
+        }));
+        let shared = recorder.0.clone();
+        recorder.0.tasks.spawn(async move { shared.watch_catalog().await });
+        recorder
+    }
+
+    /// A stream's tape. `since` is the anchor of the epoch that it goes on with, if it does: then its session goes on too.
+    pub(crate) fn tape(&self, name: &StreamName, record: Record, since: Option<i64>) -> Tape {
+        let words = if record == Record::Off { "off" } else { "on" };
+        let status = Arc::new(Status { words: Mutex::new(words.to_owned()) });
+        let open = since.filter(|_| record != Record::Off).and_then(|anchor| self.resume(name, anchor, &status));
+        Tape { recorder: self.clone(), name: name.clone(), record, status, open }
+    }
+
+    /// Finishes the sessions that no stream goes on with. To be called when all streams that go on have their tapes.
+    ///
+    /// Sessions of an origin that never comes back are not seen here: that takes a reconciler over the stores.
+    pub(crate) fn finish_left(&self) {
+        for (spool, ledger) in std::mem::take(&mut *self.left()) {
+            let at_ms = spool.touched_ms();
+            let status = Arc::new(Status { words: Mutex::new("on".to_owned()) });
+            if ledger.name.is_empty() {
+                // Not even its first line is there: nothing was recorded, or it is none of ours.
+                match spool.waiting() {
+                    Ok(waiting) if waiting.is_empty() && spool.open_parts().is_empty() => spool.remove(),
+                    _ => tracing::warn!(folder = %spool.root().display(), "this is no recording; nobody takes it up"),
+                }
+                continue;
+            }
+            tracing::info!(stream = ledger.name, session = ledger.session, "finishing a recording that was cut off");
+            let open = self.start(spool, ledger, &status);
+            let _ = open.end.set(End { reason: "lost", at_ms });
+        }
+    }
+
+    /// What `/api/streams` lists.
+    pub(crate) fn assets(&self) -> Vec<serde_json::Value> {
+        self.0.catalog.list()
+    }
+
+    /// An asset's address, once it can be played.
+    pub(crate) fn asset_url(&self, id: &str) -> Option<String> {
+        self.0.catalog.has(id).then(|| ledger::url(id))
+    }
+
+    /// Waits, not for long, until what the streams have left behind is stored. To be called when they have ended.
+    pub(crate) async fn finished(&self) {
+        self.0.tasks.close();
+        if tokio::time::timeout(LEAVE_WITHIN, self.0.tasks.wait()).await.is_err() {
+            self.0.abandon.cancel();
+            self.0.tasks.wait().await;
+        }
+    }
+
+    /// Begins a session.
+    fn begin(&self, name: &StreamName, record: Record, status: &Arc<Status>, now: i64) -> Open {
+        status.set("on");
+        // Two origins may record the same stream into the same store at the same moment.
+        let own = RandomState::new().hash_one(now) & 0xFFFF;
+        let session = format!("{}-{own:04x}", compact_date(now));
+        let spool = Spool::at(self.0.dir.join(name.as_str()).join(&session));
+        let rungs = record == Record::All;
+        let line = Line::Session { name: name.to_string(), session, began_ms: now, rungs };
+        let mut ledger = Ledger::default();
+        ledger.enter(line.clone());
+        let open = self.start(spool, ledger, status);
+        // The queue is empty: there is room.
+        let _ = open.items.try_send(Item::Lines(vec![line]));
+        open
+    }
+
+    /// Goes on with a session that an earlier process left.
+    fn resume(&self, name: &StreamName, anchor: i64, status: &Arc<Status>) -> Option<Open> {
+        let mut left = self.left();
+        let same = |(_, ledger): &(Spool, Ledger)| {
+            ledger.name == name.as_str() && ledger.epoch.is_some_and(|(anchor_ms, _)| anchor_ms == anchor)
+        };
+        let index = left.iter().position(same)?;
+        let (spool, ledger) = left.swap_remove(index);
+        drop(left);
+        tracing::info!(stream = %name, session = ledger.session, "going on with a recording");
+        let noted: Vec<_> = ledger.newest().collect();
+        let sizes = spool.segments();
+        let mut open = self.start(spool, ledger, status);
+        (open.anchor, open.noted, open.sizes) = (Some(anchor), noted.into_iter().collect(), sizes);
+        Some(open)
+    }
+
+    /// Starts what is behind a session.
+    fn start(&self, spool: Spool, ledger: Ledger, status: &Arc<Status>) -> Open {
+        let (items, queue) = mpsc::channel(ITEMS_WAITING_MAX);
+        let (queued, end) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::new()));
+        let session = Session {
+            shared: self.0.clone(),
+            spool,
+            ledger,
+            status: status.clone(),
+            queue,
+            queued: queued.clone(),
+            end: end.clone(),
+        };
+        self.0.tasks.spawn(session.run());
+        let (sizes, noted) = Default::default();
+        Open { items, queued, end, anchor: None, sizes, noted, shape: None }
+    }
+
+    fn left(&self) -> std::sync::MutexGuard<'_, Vec<(Spool, Ledger)>> {
+        self.0.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is behind a session.
+struct Session {
+    shared: Arc<Shared>,
+    spool: Spool,
+    ledger: Ledger,
+    status: Arc<Status>,
+    queue: mpsc::Receiver<Item>,
+    queued: Arc<AtomicU64>,
+    end: Arc<OnceLock<End>>,
+}
+
+impl Session {
+    /// Until all is put down and stored, or the process ends.
+    async fn run(self) {
+        let Self { shared, spool, ledger, status, queue, queued, end } = self;
+        let (mut uploads, mut uploading) = (BTreeMap::new(), tokio::task::JoinSet::new());
+        for place in [Place::Ingest, Place::Egress] {
+            let (sender, files) = mpsc::unbounded_channel();
+            uploads.insert(place, sender);
+            uploading.spawn(upload::upload(shared.clone(), place, files));
+        }
+        let mut keeper = Keeper::new(shared.clone(), spool.clone(), ledger, status, uploads, queued);
+        let kept = tokio::task::spawn_blocking(move || {
+            keeper.take_up();
+            keeper.record(queue);
+            end.get().is_some_and(|end| keeper.finish(end))
+        });
+        let finished = kept.await.unwrap_or(false);
+        let stored = uploading.join_all().await.into_iter().all(|stored| stored);
+        if finished && stored {
+            // Gone together with its last file in the stores.
+            let _ = tokio::task::spawn_blocking(move || spool.remove()).await;
+        }
+    }
+}
+
+impl Shared {
+    /// The store of a place.
+    async fn objects(&self, place: Place) -> Result<Objects, store::Error> {
+        let door = self.door(place);
+        door.objects.get_or_try_init(|| Objects::open(&door.url, Limits::PATIENT)).await.cloned()
+    }
+
+    fn door(&self, place: Place) -> &Door {
+        match place {
+            Place::Ingest => &self.ingest,
+            Place::Egress => &self.egress,
+        }
+    }
+
+    /// Learns what others finish, and at the start what there is.
+    async fn watch_catalog(&self) {
+        let mut failing = false;
+        loop {
+            let refreshed = tokio::select! {
+                refreshed = async { self.catalog.refresh(&self.objects(Place::Egress).await?).await } => refreshed,
+                () = self.shutdown.cancelled() => return,
+            };
+            if let Err(error) = &refreshed
+                && !failing
+            {
+                tracing::warn!(%error, "can't list recordings");
+            }
+            failing = refreshed.is_err();
+            tokio::select! {
+                () = tokio::time::sleep(catalog::EVERY) => {}
+                () = self.shutdown.cancelled() => return,
+            }
+        }
+    }
+}
+
+impl Backlog {
+    /// So many bytes more wait. With too many, why recording stops.
+    fn add(&self, bytes: u64) -> Option<&'static str> {
+        let all = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        gauge!("live360_recording_backlog_bytes").set(all as f64);
+        (all > BACKLOG_BYTES_MAX).then_some("too much waits for the store")
+    }
+
+    fn remove(&self, bytes: u64) {
+        let all = self.bytes.fetch_sub(bytes, Ordering::Relaxed).saturating_sub(bytes);
+        gauge!("live360_recording_backlog_bytes").set(all as f64);
+    }
+}
+
+impl Status {
+    /// In words: `on`, `off` or `stopped: …`.
+    pub(crate) fn words(&self) -> String {
+        self.lock().clone()
+    }
+
+    fn stopped(&self) -> bool {
+        self.lock().starts_with("stopped")
+    }
+
+    fn set(&self, words: &str) {
+        words.clone_into(&mut self.lock());
+    }
+
+    /// The recording stops, with an alarm the first time.
+    fn stop(&self, name: &str, why: &str) {
+        let mut words = self.lock();
+        if !words.starts_with("stopped") {
+            *words = format!("stopped: {why}");
+            tracing::error!(stream = name, "recording stopped: {why}; the live stream goes on");
+            counter!("live360_recordings_stopped_total").increment(1);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, String> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The folders in a folder; none if there is none.
+fn folders(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}

@@ -1,0 +1,170 @@
+//! Journals as tables, and the playlists that follow from them.
+
+use super::*;
+
+const ANCHOR: i64 = 1_795_195_500_000;
+
+fn entry(rendition: &str, msn: u64) -> Entry {
+    Entry {
+        rendition: rendition.to_owned(),
+        msn,
+        seconds: 2.0,
+        date_ms: ANCHOR + (msn as i64 - 10) * 2000,
+        gap: false,
+        discontinuity: false,
+        map: "init-00.mp4".to_owned(),
+        bytes: 250_000,
+        first_chunk: 25_000,
+    }
+}
+
+fn gap(rendition: &str, msn: u64) -> Entry {
+    Entry { gap: true, bytes: 0, first_chunk: 0, ..entry(rendition, msn) }
+}
+
+fn heads() -> Vec<Line> {
+    let video = |rendition: &str, width: u32| Video {
+        rendition: rendition.to_owned(),
+        codec: "avc1.64001f".to_owned(),
+        size: (width, width / 2),
+    };
+    vec![
+        Line::Session { name: "foo".to_owned(), session: "s".to_owned(), began_ms: ANCHOR, rungs: true },
+        Line::Epoch { anchor_ms: ANCHOR, target_s: 2 },
+        Line::Shape(Shape {
+            fps: 30.0,
+            video: vec![video("480w", 480), video("source", 960)],
+            audio: Some(("mp4a.40.2".to_owned(), 2)),
+        }),
+    ]
+}
+
+fn ledger(entries: Vec<Entry>) -> Ledger {
+    let mut ledger = Ledger::default();
+    heads().into_iter().chain(entries.into_iter().map(Line::Segment)).for_each(|line| ledger.enter(line));
+    ledger
+}
+
+/// Numbers of a rendition's playlist, with `-` for gaps.
+fn numbers(ledger: &Ledger, rendition: &str) -> Vec<String> {
+    let vod = ledger.vod().expect("something to play");
+    let name = format!("{rendition}/index.m3u8");
+    let text = vod.playlists.iter().find(|(file, _)| *file == name).map(|(_, text)| text.as_str()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let is_gap = |at: usize| lines[at.saturating_sub(2)] == "#EXT-X-GAP";
+    let uri =
+        |(at, line): (usize, &&str)| format!("{}{}", if is_gap(at) { "-" } else { "" }, line.trim_end_matches(".m4s"));
+    lines.iter().enumerate().filter(|(_, line)| line.ends_with(".m4s")).map(uri).collect()
+}
+
+#[test]
+fn renditions_stay_in_step_from_the_first_to_the_last_number_that_can_be_played() {
+    let all = |rendition: &'static str, numbers: std::ops::Range<u64>| numbers.map(move |msn| entry(rendition, msn));
+    for (what, entries, source, small) in [
+        (
+            "all are there",
+            all("source", 10..13).chain(all("480w", 10..13)).chain(all("audio", 10..13)).collect::<Vec<_>>(),
+            vec!["10", "11", "12"],
+            vec!["10", "11", "12"],
+        ),
+        (
+            "a crash came before the small rung and the sound were whole",
+            all("source", 10..14).chain(all("480w", 10..12)).chain(all("audio", 10..13)).collect(),
+            vec!["10", "11", "12"],
+            vec!["10", "11", "-12"],
+        ),
+        (
+            "a gap in the middle stays, at the ends it goes",
+            [gap("source", 10), entry("source", 11), gap("source", 12), entry("source", 13), gap("source", 14)]
+                .into_iter()
+                .chain(all("audio", 10..15))
+                .collect(),
+            vec!["11", "-12", "13"],
+            vec![],
+        ),
+        (
+            "a number of which nobody knows anything",
+            [entry("source", 10), entry("source", 12), entry("audio", 10), entry("audio", 12)].to_vec(),
+            vec!["10", "-11", "12"],
+            vec![],
+        ),
+    ] {
+        let ledger = ledger(entries);
+        assert_eq!((numbers(&ledger, "source"), numbers(&ledger, "480w")), (own(source), own(small)), "{what}");
+    }
+}
+
+fn own(texts: Vec<&str>) -> Vec<String> {
+    texts.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn nothing_can_be_played_without_pictures_or_without_an_epoch() {
+    assert_eq!(ledger(vec![entry("audio", 10)]).vod(), None);
+    assert_eq!(ledger(vec![gap("source", 10)]).vod(), None);
+    let mut without = Ledger::default();
+    without.enter(Line::Segment(entry("source", 10)));
+    assert_eq!(without.vod(), None);
+}
+
+#[test]
+fn playlists_say_what_the_live_ones_said() {
+    let broken = Entry { discontinuity: true, map: "init-11.mp4".to_owned(), ..entry("source", 11) };
+    let first = Entry { discontinuity: true, ..entry("source", 10) };
+    let ledger = ledger(vec![first, broken, entry("audio", 10), entry("audio", 11)]);
+    let vod = ledger.vod().unwrap();
+    let source = &vod.playlists.iter().find(|(name, _)| name == "source/index.m3u8").unwrap().1;
+    let expected = "#EXTM3U
+#EXT-X-VERSION:6
+#EXT-X-TARGETDURATION:2
+#EXT-X-PLAYLIST-TYPE:VOD
+#EXT-X-INDEPENDENT-SEGMENTS
+#EXT-X-MEDIA-SEQUENCE:10
+#EXT-X-DISCONTINUITY-SEQUENCE:0
+#EXT-X-MAP:URI=\"init-00.mp4\"
+#EXT-X-PROGRAM-DATE-TIME:2026-11-20T17:25:00.000Z
+#EXTINF:2.000000,
+10.m4s
+#EXT-X-DISCONTINUITY
+#EXT-X-MAP:URI=\"init-11.mp4\"
+#EXT-X-PROGRAM-DATE-TIME:2026-11-20T17:25:02.000Z
+#EXTINF:2.000000,
+11.m4s
+#EXT-X-ENDLIST
+";
+    assert_eq!(source, expected);
+    assert_eq!((vod.start_ms, vod.duration_s), (ANCHOR, 4.0));
+    assert_eq!(vod.renditions, ["source", "audio"], "a rung without a segment is left out");
+    assert!(!vod.multivariant.contains("480w"), "{}", vod.multivariant);
+    let rate = "BANDWIDTH=2000000,AVERAGE-BANDWIDTH=2000000,CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=960x480";
+    assert!(
+        vod.multivariant.contains(rate) && vod.multivariant.contains("\nsource/index.m3u8\n"),
+        "{}",
+        vod.multivariant
+    );
+}
+
+#[test]
+fn a_journal_reads_back_and_what_a_crash_cut_off_is_not_there() {
+    let mut text = String::new();
+    let lines = heads().into_iter().chain([entry("source", 10), gap("source", 11)].map(Line::Segment));
+    for line in lines.chain([Line::Part { number: 0, bytes: 7 }]) {
+        text.push_str(&serde_json::to_string(&line).unwrap());
+        text.push('\n');
+    }
+    let whole = Ledger::read(&text);
+    let mut expected = ledger(vec![entry("source", 10), gap("source", 11)]);
+    expected.enter(Line::Part { number: 0, bytes: 7 });
+    assert_eq!(whole, expected);
+    let cut = serde_json::to_string(&Line::Segment(entry("source", 12))).unwrap();
+    text.push_str(&cut[..cut.len() / 2]);
+    assert_eq!(Ledger::read(&text), whole);
+}
+
+#[test]
+fn an_asset_is_named_after_its_first_picture_and_only_if_rungs_are_recorded() {
+    let mut ledger = ledger(vec![entry("source", 10)]);
+    assert_eq!(ledger.asset().as_deref(), Some("foo-20261120T172500Z"));
+    ledger.rungs = false;
+    assert_eq!(ledger.asset(), None);
+}

@@ -1,0 +1,123 @@
+//! `make bench-edge`: what our edge costs and how soon it answers, beside nginx and Varnish in the same run.
+//!
+//! All servers stand in front of one simulated origin, on loopback. Offered load is the same for each and below what any
+//! could serve; what is compared is the servers' own processor time, since the viewers share the cores with them. Rounds
+//! are interleaved, figures are medians. Nothing here passes or fails: the table says what must be reached beside what
+//! was. Arguments choose figures (`playlist small large cold parked`; without any, all), how many rounds (`rounds=N`) and a
+//! single server (`only=NAME`), which is for profilers.
+
+mod client;
+mod cold;
+mod origin;
+mod parked;
+mod report;
+mod rivals;
+mod steady;
+mod usage;
+
+use origin::{CLOCK, LARGE, Origin, SMALL};
+use report::{Figure, Goal};
+use rivals::Rival;
+use std::collections::BTreeSet;
+use steady::{Load, Round};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Rounds of each figure, unless said otherwise.
+const ROUNDS: usize = 5;
+
+#[tokio::main]
+async fn main() {
+    let mut terminate = signal(SignalKind::terminate()).expect("signals");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("signals");
+    // Whatever ends it, the servers it has started end with it.
+    tokio::select! {
+        () = bench() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn bench() {
+    let (mut rounds, mut only, mut wanted) = (ROUNDS, None, BTreeSet::new());
+    for argument in std::env::args().skip(1) {
+        match argument.split_once('=') {
+            Some(("rounds", number)) => rounds = number.parse().expect("rounds=N"),
+            Some(("only", name)) => only = Some(name.to_owned()),
+            _ => drop(wanted.insert(argument)),
+        }
+    }
+    let on = |name: &str| wanted.is_empty() || wanted.contains(name);
+    let origin = Origin::start();
+    let ours = Rival::live360(origin.address()).await;
+    let nginx = Rival::nginx(origin.address()).await;
+    let varnish = Rival::varnish(origin.address()).await;
+    let mut extra = Vec::new();
+    for word in std::env::var("EXTRA").unwrap_or_default().split_whitespace() {
+        let (kind, what) = word.split_once(':').unwrap();
+        let name: &'static str = Box::leak(word.to_owned().into_boxed_str());
+        extra.push(match kind {
+            "nginx" => Rival::nginx_with(name, what, origin.address()).await,
+            "bare" => Rival::bare(name, what).await,
+            _ => Rival::ours_with(name, what, origin.address()).await,
+        });
+    }
+    let chosen = |rival: &&Rival| only.as_ref().is_none_or(|name| name.split(',').any(|name| name == rival.name)) || rival.name.contains(':');
+    let all: Vec<&Rival> = [&ours, &nginx, &varnish].into_iter().chain(&extra).filter(chosen).collect();
+
+    let mut figures = Vec::new();
+    if on("playlist") {
+        let load = Load { paths: vec![format!("/hls/{CLOCK}/source/index.m3u8")], rate: env("RATE", 8000), seconds: 3, connections: env("CONNS", 200) as usize };
+        let costs = steady::compare("playlist", &all, &origin, &load, rounds, Round::per_requests).await;
+        let words = "cached playlist: server CPU s per 100,000 requests";
+        figures.push(steady_figure("playlist_cpu_s_per_100k", words, &costs, vec![Goal::Nginx(0.5)]));
+    }
+    if on("small") {
+        let paths = (1..=20).map(|msn| format!("/hls/{SMALL}/source/{msn}.m4s")).collect();
+        let load = Load { paths, rate: 1500, seconds: 4, connections: 100 };
+        let costs = steady::compare("400 KB", &all, &origin, &load, rounds, Round::per_gigabyte).await;
+        let words = "cached 400 KB segments: server CPU s per GB";
+        figures.push(steady_figure("small_cpu_s_per_gb", words, &costs, vec![Goal::Nginx(0.8)]));
+    }
+    if on("large") {
+        let paths = (1..=10).map(|msn| format!("/hls/{LARGE}/source/{msn}.m4s")).collect();
+        let load = Load { paths, rate: 160, seconds: 5, connections: 32 };
+        let costs = steady::compare("4 MB", &all, &origin, &load, rounds, Round::per_gigabyte).await;
+        let words = "cached 4 MB segments: server CPU s per GB";
+        let goals = vec![Goal::Nginx(1.0), Goal::Varnish(0.5)];
+        figures.push(steady_figure("large_cpu_s_per_gb", words, &costs, goals));
+    }
+    if on("cold") {
+        let seen = cold::compare(&all, &origin, rounds).await;
+        let figure = |name, words, part: fn(&cold::Seen) -> f64, goals| {
+            let parts: Vec<f64> = seen.iter().map(part).collect();
+            steady_figure(name, words, &parts, goals)
+        };
+        figures.extend([
+            figure("cold_origin_requests", "cold 4 MB segment, 200 viewers: origin requests", |s| s.requests, vec![Goal::Most(1.0)]),
+            figure("cold_first_ms", "the same: median time to first byte, ms", |s| s.first_ms, vec![Goal::Varnish(0.6)]),
+            figure("cold_first_p99_ms", "the same: p99 to first byte, ms", |s| s.first_p99_ms, vec![]),
+            figure("cold_last_ms", "the same: median time to last byte, ms", |s| s.last_ms, vec![Goal::Better(0.7)]),
+            figure("cold_cpu_s", "the same: server CPU s", |s| s.cpu_s, vec![]),
+        ]);
+    }
+    if on("parked") {
+        let seen = parked::look(&ours, &origin, rounds.min(3)).await;
+        let own = |name, words, live360, goals| Figure { name, words, live360, nginx: None, varnish: None, goals };
+        figures.extend([
+            own("parked_bytes", "10,000 parked viewers: bytes of one above its idle connection", seen.parked_bytes, vec![Goal::Most(1024.0)]),
+            own("idle_bytes", "the idle connection itself, bytes", seen.idle_bytes, vec![]),
+            own("parked_p99_ms", "part published to answered, p99, ms", seen.p99_ms, vec![]),
+            own("parked_median_ms", "part published to answered, median, ms", seen.median_ms, vec![]),
+        ]);
+    }
+    report::print(&figures);
+}
+
+fn steady_figure(name: &'static str, words: &'static str, costs: &[f64], goals: Vec<Goal>) -> Figure {
+    let cost = |index: usize| costs.get(index).copied();
+    Figure { name, words, live360: cost(0).unwrap_or(f64::NAN), nginx: cost(1), varnish: cost(2), goals }
+}
+
+fn env(name: &str, default: u32) -> u32 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+}
