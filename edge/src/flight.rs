@@ -367,11 +367,7 @@ impl Reader {
 
 /// Leaves the waker, in the place the reader had if it is still there: one place per reader, however often it is polled.
 /// A waker is always dropped outside the lock: with it may go a task that holds another reader.
-fn park<T>(
-    ticket: &mut Option<(u64, usize)>,
-    mut state: MutexGuard<'_, State>,
-    context: &Context<'_>,
-) -> Poll<T> {
+fn park<T>(ticket: &mut Option<(u64, usize)>, mut state: MutexGuard<'_, State>, context: &Context<'_>) -> Poll<T> {
     let waker = context.waker().clone();
     let own = ticket.filter(|(round, _)| *round == state.round);
     let old = match own.and_then(|(_, place)| state.parked.get_mut(place)) {

@@ -6,14 +6,16 @@
 
 mod agree;
 mod ask;
+mod event;
 mod spans;
 mod stream;
 mod takeover;
 
 pub(crate) use agree::{Agreement, Check};
 pub(crate) use ask::{Ask, Seen};
+pub(crate) use event::{Event, Look, Outcome, Shown, Timing};
 pub(crate) use spans::{Source, Spans};
-pub(crate) use stream::{Event, Look, Outcome, Shown, Stream, Timing};
+pub(crate) use stream::Stream;
 
 use crate::key::Key;
 use media::ladder::Rendition;

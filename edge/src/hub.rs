@@ -8,12 +8,12 @@ mod room;
 
 pub(crate) use board::{Board, Listed, Place};
 
+use crate::depot::Depot;
 use crate::document::{Document, How};
 use crate::failure::Failure;
 use crate::follow::{Source, Timing, Track};
 use crate::key::{Key, Skip};
 use crate::ledger::Ledger;
-use crate::depot::Depot;
 use crate::playlist::{Step, decide};
 use crate::policy::Policy;
 use crate::trail::Trail;
@@ -86,7 +86,12 @@ pub(crate) enum Reply {
 impl Hub {
     /// Knows nothing yet.
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { rooms: Mutex::default(), parked: AtomicUsize::new(0), lineages: AtomicU32::new(1), shared: Arc::new(shared) }
+        Self {
+            rooms: Mutex::default(),
+            parked: AtomicUsize::new(0),
+            lineages: AtomicU32::new(1),
+            shared: Arc::new(shared),
+        }
     }
 
     /// Answers a media playlist request, now or when the stream has come so far.

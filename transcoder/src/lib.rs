@@ -20,7 +20,9 @@ pub struct Transcoder {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The queue can't be used.
-    #[error("can't open the job queue queue.url = {url:?} (a local one lies in data_dir, which must be a folder that this process may write to): {source}")]
+    #[error(
+        "can't open the job queue queue.url = {url:?} (a local one lies in data_dir, which must be a folder that this process may write to): {source}"
+    )]
     Queue {
         /// Which.
         url: String,

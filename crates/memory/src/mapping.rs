@@ -80,7 +80,9 @@ impl Mapping {
     /// Gives out a stretch of `length` bytes, if that many are left.
     pub(crate) fn region(self: &Arc<Self>, length: usize) -> Option<Region> {
         let rounded = length.checked_next_multiple_of(PAGE_BYTES)?;
-        let next = |given: usize| given.checked_add(length).filter(|end| *end <= self.length).map(|_| given.saturating_add(rounded));
+        let next = |given: usize| {
+            given.checked_add(length).filter(|end| *end <= self.length).map(|_| given.saturating_add(rounded))
+        };
         let start = self.given.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
         let (mapping, pen, written) = (Arc::clone(self), Mutex::new(0), AtomicUsize::new(0));
         Some(Region { mapping, start, length, pen, written })

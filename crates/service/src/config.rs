@@ -353,7 +353,19 @@ impl Default for Edge {
         let https = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8443));
         let (tls_cert, tls_key) = (None, None);
         let (origins, target_group, target_id, leave_s) = (None, None, None, None);
-        Self { http, https, tls_cert, tls_key, origins, cache_bytes: 1 << 30, idle_s: 10, hosts: Vec::new(), target_group, target_id, leave_s }
+        Self {
+            http,
+            https,
+            tls_cert,
+            tls_key,
+            origins,
+            cache_bytes: 1 << 30,
+            idle_s: 10,
+            hosts: Vec::new(),
+            target_group,
+            target_id,
+            leave_s,
+        }
     }
 }
 
@@ -412,7 +424,10 @@ mod tests {
     #[test]
     fn stores_lie_below_data_dir_unless_they_are_given() {
         let mut config = Config { data_dir: "/srv/live".into(), ..Config::default() };
-        assert_eq!((config.ingest(), config.egress()), ("file:/srv/live/ingest".into(), "file:/srv/live/egress".into()));
+        assert_eq!(
+            (config.ingest(), config.egress()),
+            ("file:/srv/live/ingest".into(), "file:/srv/live/egress".into())
+        );
         config.storage.egress = Some("s3://abc/x".to_owned());
         assert_eq!(config.egress(), "s3://abc/x");
     }

@@ -60,13 +60,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// A playlist came. `true`: it is further than the one before.
-    pub(crate) fn playlist(
-        &mut self,
-        text: Arc<Text>,
-        age: Duration,
-        etag: Option<HeaderValue>,
-        now: Instant,
-    ) -> bool {
+    pub(crate) fn playlist(&mut self, text: Arc<Text>, age: Duration, etag: Option<HeaderValue>, now: Instant) -> bool {
         (self.came, self.age, self.etag) = (Some(now), age, etag);
         let before = self.text.replace(text);
         let advanced = match (&before, &self.text) {

@@ -4,6 +4,7 @@
 //! is only watched, until the one that leads is silent and it is not (see [`super::takeover`]). What is shown never goes
 //! back.
 
+use super::event::{Comparison, Event, Look, Outcome, Shown, Timing};
 use super::{Agreement, Ask, Check, Seen, Source, Spans, Track};
 use crate::failure::Failure;
 use crate::playlist::{Piece, Text, compose};
@@ -25,87 +26,6 @@ const MISSING_TOLD: Duration = Duration::from_secs(1);
 
 /// Most renditions of one stream that are followed.
 const TRACKS_MAX: usize = 32;
-
-/// What is assumed until a playlist says it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Timing {
-    /// Target duration.
-    pub(crate) target: Duration,
-    /// After this time without a viewer a track is no longer followed.
-    pub(crate) idle: Duration,
-}
-
-/// What happened.
-#[derive(Debug, Clone)]
-pub(crate) enum Event {
-    /// A viewer asks for a playlist of this track.
-    Asked(Track),
-    /// A follower's question ended.
-    Answered(Track, usize, Outcome),
-    /// ETags of one segment were compared; `None`: they didn't come.
-    Compared(Comparison, Option<bool>),
-    /// Somebody says which origin is to lead, whatever happens; or no longer.
-    Pinned(Option<usize>),
-    /// Time passed.
-    Tick,
-}
-
-/// Which ETags are to be compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Comparison {
-    /// Of which track.
-    pub(crate) track: Track,
-    /// Of the origin that leads.
-    pub(crate) lead: usize,
-    /// And of this one.
-    pub(crate) origin: usize,
-    /// Of which segment, as both know it.
-    pub(crate) number: u64,
-    epoch: u32,
-}
-
-/// How a follower's question ended.
-#[derive(Debug, Clone)]
-pub(crate) enum Outcome {
-    /// This playlist, with its age on arrival and ETag.
-    Playlist(Arc<Text>, Duration, Option<http::HeaderValue>),
-    /// The origin held it, and nothing came.
-    Held,
-    /// 404 or the like.
-    Missing,
-    /// No answer.
-    Failed(Failure),
-}
-
-/// A playlist as viewers get it.
-#[derive(Debug, Clone)]
-pub(crate) struct Shown {
-    /// It.
-    pub(crate) text: Arc<Text>,
-    /// The same as the origin wrote it.
-    pub(crate) source: Arc<Text>,
-    /// The origin it came from.
-    pub(crate) origin: usize,
-    /// When it came here.
-    pub(crate) at: Instant,
-    /// How old it was then.
-    pub(crate) age: Duration,
-    /// The origin's ETag, if the text is the origin's word for word.
-    pub(crate) etag: Option<http::HeaderValue>,
-}
-
-/// What there is for viewers of a track.
-#[derive(Debug)]
-pub(crate) enum Look {
-    /// What is shown. `true`: it stands in, since no origin answers.
-    Shown(bool),
-    /// No origin has it.
-    Missing,
-    /// No origin answers.
-    Failed(Failure),
-    /// Nobody knows yet.
-    NotYet,
-}
 
 /// One stream.
 #[derive(Debug)]

@@ -3,7 +3,8 @@
 //! The one that leads loses only to one that does better: where nobody advances the encoder is to blame. One that agrees
 //! takes over without a trace. One that doesn't is a break in every playlist, under one number in all of them.
 
-use super::stream::{Shown, Stream};
+use super::event::Shown;
+use super::stream::Stream;
 use super::{Agreement, Check};
 use crate::playlist::{Piece, Shift, Text, pieces};
 use std::collections::HashMap;

@@ -38,7 +38,8 @@ impl Version {
     }
 
     fn text(self) -> Arc<Text> {
-        let part = |number: u64, i: u32| PartLine { uri: format!("{number}.{i}.m4s"), seconds: 0.5, independent: i == 0 };
+        let part =
+            |number: u64, i: u32| PartLine { uri: format!("{number}.{i}.m4s"), seconds: 0.5, independent: i == 0 };
         let segment = |number: u64, parts: u32| Segment {
             uri: format!("{number}.m4s"),
             seconds: 2.0,
@@ -63,7 +64,9 @@ impl Version {
         if !self.parted {
             text = text
                 .lines()
-                .filter(|line| !["#EXT-X-PART", "#EXT-X-SERVER", "#EXT-X-PRELOAD"].iter().any(|tag| line.starts_with(tag)))
+                .filter(|line| {
+                    !["#EXT-X-PART", "#EXT-X-SERVER", "#EXT-X-PRELOAD"].iter().any(|tag| line.starts_with(tag))
+                })
                 .map(|line| format!("{line}\n"))
                 .collect();
         }

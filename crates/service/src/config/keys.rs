@@ -217,7 +217,9 @@ impl Rule {
                 value.as_array().is_some_and(|list| list.iter().all(|name| name.as_str().is_some_and(is_domain)))
             }
             Self::Https => text.is_some_and(is_https),
-            Self::Hosts => value.as_array().is_some_and(|list| list.iter().all(|host| host.as_str().is_some_and(is_host))),
+            Self::Hosts => {
+                value.as_array().is_some_and(|list| list.iter().all(|host| host.as_str().is_some_and(is_host)))
+            }
             Self::Ladder => return judge_ladder(value, self),
             Self::LogLevel => text.is_some_and(|text| text.split(',').all(is_directive)),
             Self::Store => text.is_some_and(is_store),

@@ -6,6 +6,8 @@
 //! was. Arguments choose figures (`playlist small large cold parked`; without any, all), how many rounds (`rounds=N`) and a
 //! single server (`only=NAME`), which is for profilers.
 
+#![allow(clippy::panic, reason = "a figure that can not be measured ends the measuring, in words")]
+
 mod client;
 mod cold;
 mod origin;
@@ -51,22 +53,13 @@ async fn bench() {
     let ours = Rival::live360(origin.address()).await;
     let nginx = Rival::nginx(origin.address()).await;
     let varnish = Rival::varnish(origin.address()).await;
-    let mut extra = Vec::new();
-    for word in std::env::var("EXTRA").unwrap_or_default().split_whitespace() {
-        let (kind, what) = word.split_once(':').unwrap();
-        let name: &'static str = Box::leak(word.to_owned().into_boxed_str());
-        extra.push(match kind {
-            "nginx" => Rival::nginx_with(name, what, origin.address()).await,
-            "bare" => Rival::bare(name, what).await,
-            _ => Rival::ours_with(name, what, origin.address()).await,
-        });
-    }
-    let chosen = |rival: &&Rival| only.as_ref().is_none_or(|name| name.split(',').any(|name| name == rival.name)) || rival.name.contains(':');
-    let all: Vec<&Rival> = [&ours, &nginx, &varnish].into_iter().chain(&extra).filter(chosen).collect();
+    let chosen = |rival: &&Rival| only.as_ref().is_none_or(|name| name.split(',').any(|name| name == rival.name));
+    let all: Vec<&Rival> = [&ours, &nginx, &varnish].into_iter().filter(chosen).collect();
 
     let mut figures = Vec::new();
     if on("playlist") {
-        let load = Load { paths: vec![format!("/hls/{CLOCK}/source/index.m3u8")], rate: env("RATE", 8000), seconds: 3, connections: env("CONNS", 200) as usize };
+        let load =
+            Load { paths: vec![format!("/hls/{CLOCK}/source/index.m3u8")], rate: 8000, seconds: 3, connections: 200 };
         let costs = steady::compare("playlist", &all, &origin, &load, rounds, Round::per_requests).await;
         let words = "cached playlist: server CPU s per 100,000 requests";
         figures.push(steady_figure("playlist_cpu_s_per_100k", words, &costs, vec![Goal::Nginx(0.5)]));
@@ -93,8 +86,18 @@ async fn bench() {
             steady_figure(name, words, &parts, goals)
         };
         figures.extend([
-            figure("cold_origin_requests", "cold 4 MB segment, 200 viewers: origin requests", |s| s.requests, vec![Goal::Most(1.0)]),
-            figure("cold_first_ms", "the same: median time to first byte, ms", |s| s.first_ms, vec![Goal::Varnish(0.6)]),
+            figure(
+                "cold_origin_requests",
+                "cold 4 MB segment, 200 viewers: origin requests",
+                |s| s.requests,
+                vec![Goal::Most(1.0)],
+            ),
+            figure(
+                "cold_first_ms",
+                "the same: median time to first byte, ms",
+                |s| s.first_ms,
+                vec![Goal::Varnish(0.6)],
+            ),
             figure("cold_first_p99_ms", "the same: p99 to first byte, ms", |s| s.first_p99_ms, vec![]),
             figure("cold_last_ms", "the same: median time to last byte, ms", |s| s.last_ms, vec![Goal::Better(0.7)]),
             figure("cold_cpu_s", "the same: server CPU s", |s| s.cpu_s, vec![]),
@@ -104,7 +107,12 @@ async fn bench() {
         let seen = parked::look(&ours, &origin, rounds.min(3)).await;
         let own = |name, words, live360, goals| Figure { name, words, live360, nginx: None, varnish: None, goals };
         figures.extend([
-            own("parked_bytes", "10,000 parked viewers: bytes of one above its idle connection", seen.parked_bytes, vec![Goal::Most(1024.0)]),
+            own(
+                "parked_bytes",
+                "10,000 parked viewers: bytes of one above its idle connection",
+                seen.parked_bytes,
+                vec![Goal::Most(1024.0)],
+            ),
             own("idle_bytes", "the idle connection itself, bytes", seen.idle_bytes, vec![]),
             own("parked_p99_ms", "part published to answered, p99, ms", seen.p99_ms, vec![]),
             own("parked_median_ms", "part published to answered, median, ms", seen.median_ms, vec![]),
@@ -116,8 +124,4 @@ async fn bench() {
 fn steady_figure(name: &'static str, words: &'static str, costs: &[f64], goals: Vec<Goal>) -> Figure {
     let cost = |index: usize| costs.get(index).copied();
     Figure { name, words, live360: cost(0).unwrap_or(f64::NAN), nginx: cost(1), varnish: cost(2), goals }
-}
-
-fn env(name: &str, default: u32) -> u32 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }

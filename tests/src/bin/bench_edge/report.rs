@@ -59,7 +59,9 @@ impl Figure {
 /// Prints all figures. Whether all goals were reached is for the reader: nothing here fails.
 pub(crate) fn print(figures: &[Figure]) {
     let cell = |value: Option<f64>| value.map_or("-".to_owned(), number);
-    println!("\n| figure | live360 | nginx | Varnish | ratio | must reach | |\n| --- | --- | --- | --- | --- | --- | --- |");
+    println!(
+        "\n| figure | live360 | nginx | Varnish | ratio | must reach | |\n| --- | --- | --- | --- | --- | --- | --- |"
+    );
     for figure in figures {
         let judged: Vec<_> = figure.goals.iter().map(|goal| figure.judge(*goal)).collect();
         let join = |words: Vec<String>| if words.is_empty() { "-".to_owned() } else { words.join("; ") };
@@ -75,7 +77,13 @@ pub(crate) fn print(figures: &[Figure]) {
             cell(figure.varnish),
             join(figure.goals.iter().zip(&judged).map(|(goal, judged)| ratio(goal, judged.0)).collect()),
             join(judged.iter().map(|judged| judged.2.clone()).collect()),
-            if judged.is_empty() { "stated" } else if judged.iter().all(|(value, bound, _)| value <= bound) { "yes" } else { "NO" },
+            if judged.is_empty() {
+                "stated"
+            } else if judged.iter().all(|(value, bound, _)| value <= bound) {
+                "yes"
+            } else {
+                "NO"
+            },
         );
     }
     println!();

@@ -66,34 +66,12 @@ impl Rival {
         Self::theirs("varnish", address, command, dir).await
     }
 
-    pub(crate) async fn bare(name: &'static str, mode: &str) -> Self {
-        let (dir, address) = (shared_memory(), free_port());
-        let mut command = Command::new("/tmp/wt-bench-target/release/bare");
-        command.arg(address.to_string()).env("MODE", mode);
-        Self::theirs(name, address, command, dir).await
-    }
-
-    pub(crate) async fn nginx_with(name: &'static str, conf: &str, origin: SocketAddr) -> Self {
-        let (dir, address) = (shared_memory(), free_port());
-        let config = configure(&format!("{conf}.conf"), dir.path(), &[("ORIGIN", origin), ("LISTEN", address)]);
-        let mut command = Command::new("nginx");
-        command.arg("-p").arg(dir.path()).arg("-c").arg(config).args(["-e", "stderr"]);
-        Self::theirs(name, address, command, dir).await
-    }
-
-    pub(crate) async fn ours_with(name: &'static str, binary: &str, origin: SocketAddr) -> Self {
-        let (dir, address) = (shared_memory(), free_port());
-        let mut command = Command::new(binary);
-        command.args(["edge", "--set", "admin.http=127.0.0.1:0", "--set"]).arg(format!("edge.http={address}"));
-        command.arg("--set").arg(format!("edge.origins=[\"http://{origin}\"]"));
-        Self::theirs(name, address, command, dir).await
-    }
-
     async fn theirs(name: &'static str, address: SocketAddr, mut command: Command, dir: TempDir) -> Self {
         let log = std::fs::File::create(dir.path().join("log")).expect("a log");
         let other = log.try_clone().expect("a log");
         command.stdin(Stdio::null()).stdout(log).stderr(other);
-        let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}; scripts/bench/edge.sh installs it"));
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("{name}: {error}; scripts/bench/edge.sh installs it"));
         let theirs = Theirs { child, _dir: dir };
         let begin = Instant::now();
         while tokio::net::TcpStream::connect(address).await.is_err() {

@@ -10,7 +10,9 @@ pub(crate) fn family(pid: u32) -> BTreeSet<u32> {
     while let Some(pid) = left.pop() {
         for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
             let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            left.extend(children.split_whitespace().filter_map(|text| text.parse().ok()).filter(|pid| found.insert(*pid)));
+            left.extend(
+                children.split_whitespace().filter_map(|text| text.parse().ok()).filter(|pid| found.insert(*pid)),
+            );
         }
     }
     found
