@@ -23,6 +23,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 /// Runs a role until it is to leave, and leaves.
 pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::take().context("can't take over the signals")?;
+    if let Err(error) = memory::raise_open_files() {
+        tracing::warn!(%error, "can't have more open files than the system's default: fewer viewers at a time");
+    }
     let latch = Latch::default();
     let admin = Admin::new(config.admin.token.clone(), telemetry::install_metrics()?, latch.clone());
     let mut process = Process { admin, bound: Bound::default(), tiers: Tiers::default(), balancer: None, tls: None };
