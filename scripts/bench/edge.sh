@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# the edge beside nginx and Varnish: server CPU of cached answers, a cold segment before 200 viewers, 10,000 parked viewers (6 minutes)
+# the edge beside nginx and Varnish: server CPU of cached answers, a cold segment before 200 viewers, 10,000 parked viewers, TLS (5 minutes)
 #
-#     scripts/bench/edge.sh [playlist|small|large|cold|parked]… [rounds=N]
+#     scripts/bench/edge.sh [playlist|small|large|cold|parked|tls]… [rounds=N]
 #
 # Installs Debian's nginx and Varnish, which are only started here, on 127.0.0.1, and end with it.
 set -euo pipefail

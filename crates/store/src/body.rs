@@ -30,7 +30,7 @@ enum Source {
 }
 
 impl Body {
-    /// What is in a file.
+    /// The next `length` bytes of a file.
     pub(crate) fn file(file: File, place: String, length: u64, stall: Duration) -> Self {
         Self { source: Source::File(file), place, length, got: 0, stall }
     }
@@ -50,7 +50,7 @@ impl Body {
     pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         // Taken out for the wait: whoever drops the future may have dropped bytes with it.
         let source = std::mem::replace(&mut self.source, Source::Ended);
-        let next = match timeout(self.stall, source.next(&self.place)).await {
+        let next = match timeout(self.stall, source.next(&self.place, self.length.saturating_sub(self.got))).await {
             Ok(next) => next,
             Err(_) => Err(Error::Slow { doing: "read on in", place: self.place.clone(), after: self.stall }),
         };
@@ -99,12 +99,12 @@ impl Body {
 }
 
 impl Source {
-    /// The next bytes, and the source again; `None` at its end.
-    async fn next(self, place: &str) -> Result<Option<(Bytes, Self)>, Error> {
+    /// The next bytes, and the source again; `None` at its end. Of a file no more than `left` bytes are wanted.
+    async fn next(self, place: &str, left: u64) -> Result<Option<(Bytes, Self)>, Error> {
         match self {
             Self::Ended => Ok(None),
             Self::File(file) => {
-                let read = spawn_blocking(move || read_on(file)).await;
+                let read = spawn_blocking(move || read_on(file, left.min(READ_BYTES))).await;
                 let (bytes, file) =
                     read.map_err(std::io::Error::other).and_then(|read| read).map_err(io_error("read", place))?;
                 Ok((!bytes.is_empty()).then_some((bytes, Self::File(file))))
@@ -122,9 +122,9 @@ impl Source {
     }
 }
 
-fn read_on(file: File) -> std::io::Result<(Bytes, File)> {
-    let mut bytes = Vec::with_capacity(READ_BYTES as usize);
-    let mut some = file.take(READ_BYTES);
+fn read_on(file: File, limit: u64) -> std::io::Result<(Bytes, File)> {
+    let mut bytes = Vec::with_capacity(usize::try_from(limit).unwrap_or_default());
+    let mut some = file.take(limit);
     some.read_to_end(&mut bytes)?;
     Ok((bytes.into(), some.into_inner()))
 }

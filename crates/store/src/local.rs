@@ -9,6 +9,8 @@ use crate::files::{Entry, Files, Sync};
 use crate::limits::Limits;
 use crate::objects::{Creation, Facts, Object};
 use bytes::Bytes;
+use std::io::{Seek as _, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -57,6 +59,21 @@ impl Local {
         let opened = self.run("read", key, 0, Files::reader).await?;
         Ok(opened.map(|(file, entry)| {
             let body = Body::file(file, self.place(key), entry.bytes, self.limits.stall);
+            Object { facts: facts(entry), body }
+        }))
+    }
+
+    pub(crate) async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Object>, Error> {
+        let start = range.start;
+        let opened = self.run("read", key, 0, move |files, key| {
+            let Some((mut file, entry)) = files.reader(key)? else { return Ok(None) };
+            file.seek(SeekFrom::Start(start))
+                .map_err(io_error("read", files.root().join(key).display().to_string()))?;
+            Ok(Some((file, entry)))
+        });
+        Ok(opened.await?.map(|(file, entry)| {
+            let length = range.end.min(entry.bytes).saturating_sub(range.start);
+            let body = Body::file(file, self.place(key), length, self.limits.stall);
             Object { facts: facts(entry), body }
         }))
     }

@@ -13,6 +13,7 @@ use crate::place::Place;
 #[cfg(feature = "aws")]
 use crate::s3::{Pages, S3};
 use bytes::Bytes;
+use std::ops::Range;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -156,6 +157,17 @@ impl Objects {
             Store::Folder(folder) => folder.get(key).await,
             #[cfg(feature = "aws")]
             Store::Bucket(bucket) => bucket.get(key).await,
+        }
+    }
+
+    /// Begins to read these bytes of an object, if it is there; [`Facts`] are those of the whole. A range that ends beyond
+    /// the object gives what there is of it; one that begins there is an error or empty.
+    pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Object>, Error> {
+        key::check(key)?;
+        match &self.store {
+            Store::Folder(folder) => folder.get_range(key, range).await,
+            #[cfg(feature = "aws")]
+            Store::Bucket(bucket) => bucket.get_range(key, range).await,
         }
     }
 

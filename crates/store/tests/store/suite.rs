@@ -68,6 +68,7 @@ async fn open(url: &str) -> Objects {
 
 async fn all(objects: &Objects, other: &Objects) {
     what_is_created_is_read_back_with_its_facts(objects).await;
+    a_piece_is_read_and_the_facts_are_those_of_the_whole(objects).await;
     creating_again_changes_nothing(objects).await;
     putting_replaces(objects).await;
     odd_keys_come_back_as_they_were(objects).await;
@@ -107,6 +108,20 @@ async fn what_is_created_is_read_back_with_its_facts(objects: &Objects) {
     assert!(head.modified.unwrap() > before - Duration::from_secs(2));
     let entry = objects.list("facts").unwrap().next().await.unwrap().remove(0);
     assert_eq!((entry.key.as_str(), entry.bytes, entry.etag), ("facts/a", 5, head.etag));
+}
+
+async fn a_piece_is_read_and_the_facts_are_those_of_the_whole(objects: &Objects) {
+    let piece = async |range: std::ops::Range<u64>| {
+        let object = objects.get_range("piece/a", range).await.unwrap().unwrap();
+        assert_eq!(object.facts.bytes, 10);
+        assert!(object.facts.etag.is_some());
+        object.body.collect(100).await.unwrap()
+    };
+    objects.put("piece/a", Bytes::from_static(b"0123456789"), TEXT).await.unwrap();
+    assert_eq!(piece(0..10).await, "0123456789");
+    assert_eq!(piece(3..5).await, "34");
+    assert_eq!(piece(7..99).await, "789");
+    assert!(objects.get_range("piece/none", 0..1).await.unwrap().is_none());
 }
 
 async fn creating_again_changes_nothing(objects: &Objects) {

@@ -1,5 +1,6 @@
 //! Viewers that cost little: keep-alive connections that send one request after the other and throw the answers away.
 
+use crate::secure::Secure;
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -10,6 +11,7 @@ use std::task::Poll;
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::client::TlsStream;
 
 /// What is read at a time; each thread has one such buffer, which stays in its processor's cache.
 const READ_BYTES: usize = 256 * 1024;
@@ -21,8 +23,14 @@ thread_local! {
 /// A connection to a server.
 #[derive(Debug)]
 pub(crate) struct Viewer {
-    stream: TcpStream,
+    stream: Stream,
     host: String,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// An answer that came whole.
@@ -48,11 +56,13 @@ struct Answer {
 impl Viewer {
     /// Connects from a loopback address: `from` is its last number.
     pub(crate) async fn connect(server: SocketAddr, from: u8) -> io::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, from)), 0))?;
-        let stream = socket.connect(server).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, host: server.to_string() })
+        Ok(Self { stream: Stream::Plain(socket(server, from).await?), host: server.to_string() })
+    }
+
+    /// The same over TLS.
+    pub(crate) async fn connect_securely(server: SocketAddr, from: u8, secure: &Secure) -> io::Result<Self> {
+        let stream = secure.connect(socket(server, from).await?, server).await?;
+        Ok(Self { stream: Stream::Tls(Box::new(stream)), host: server.to_string() })
     }
 
     /// Gets a path. With `expected`, any other body is an error.
@@ -64,7 +74,13 @@ impl Viewer {
     /// Sends the request.
     pub(crate) async fn send(&mut self, path: &str) -> io::Result<()> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n", self.host);
-        self.stream.write_all(request.as_bytes()).await
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(request.as_bytes()).await,
+            Stream::Tls(stream) => {
+                stream.write_all(request.as_bytes()).await?;
+                stream.flush().await
+            }
+        }
     }
 
     /// Waits for the answer.
@@ -74,7 +90,11 @@ impl Viewer {
             SCRATCH.with_borrow_mut(|scratch| {
                 loop {
                     let mut buffer = ReadBuf::new(scratch);
-                    match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                    let polled = match &mut self.stream {
+                        Stream::Plain(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+                        Stream::Tls(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+                    };
+                    match polled {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                         Poll::Pending => return Poll::Pending,
@@ -89,6 +109,14 @@ impl Viewer {
         })
         .await
     }
+}
+
+async fn socket(server: SocketAddr, from: u8) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, from)), 0))?;
+    let stream = socket.connect(server).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 impl Answer {

@@ -3,7 +3,7 @@
 //! All servers stand in front of one simulated origin, on loopback. Offered load is the same for each and below what any
 //! could serve; what is compared is the servers' own processor time, since the viewers share the cores with them. Rounds
 //! are interleaved, figures are medians. Nothing here passes or fails: the table says what must be reached beside what
-//! was. Arguments choose figures (`playlist small large cold parked`; without any, all), how many rounds (`rounds=N`) and a
+//! was. Arguments choose figures (`playlist small large cold parked tls`; without any, all), how many rounds (`rounds=N`) and a
 //! single server (`only=NAME`), which is for profilers.
 
 #![allow(clippy::panic, reason = "a figure that can not be measured ends the measuring, in words")]
@@ -14,13 +14,16 @@ mod origin;
 mod parked;
 mod report;
 mod rivals;
+mod secure;
 mod steady;
 mod usage;
 
 use origin::{CLOCK, LARGE, Origin, SMALL};
 use report::{Figure, Goal};
 use rivals::Rival;
+use secure::Secure;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use steady::{Load, Round};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -50,30 +53,31 @@ async fn bench() {
     }
     let on = |name: &str| wanted.is_empty() || wanted.contains(name);
     let origin = Origin::start();
-    let ours = Rival::live360(origin.address()).await;
-    let nginx = Rival::nginx(origin.address()).await;
+    let secure = Arc::new(Secure::new());
+    let ours = Rival::live360(origin.address(), &secure).await;
+    let nginx = Rival::nginx(origin.address(), &secure).await;
     let varnish = Rival::varnish(origin.address()).await;
     let chosen = |rival: &&Rival| only.as_ref().is_none_or(|name| name.split(',').any(|name| name == rival.name));
     let all: Vec<&Rival> = [&ours, &nginx, &varnish].into_iter().filter(chosen).collect();
 
     let mut figures = Vec::new();
     if on("playlist") {
-        let load =
-            Load { paths: vec![format!("/hls/{CLOCK}/source/index.m3u8")], rate: 8000, seconds: 3, connections: 200 };
+        let paths = vec![format!("/hls/{CLOCK}/source/index.m3u8")];
+        let load = Load { paths, rate: 8000, seconds: 3, connections: 200, secure: None };
         let costs = steady::compare("playlist", &all, &origin, &load, rounds, Round::per_requests).await;
         let words = "cached playlist: server CPU s per 100,000 requests";
         figures.push(steady_figure("playlist_cpu_s_per_100k", words, &costs, vec![Goal::Nginx(0.5)]));
     }
     if on("small") {
         let paths = (1..=20).map(|msn| format!("/hls/{SMALL}/source/{msn}.m4s")).collect();
-        let load = Load { paths, rate: 1500, seconds: 4, connections: 100 };
+        let load = Load { paths, rate: 1500, seconds: 4, connections: 100, secure: None };
         let costs = steady::compare("400 KB", &all, &origin, &load, rounds, Round::per_gigabyte).await;
         let words = "cached 400 KB segments: server CPU s per GB";
         figures.push(steady_figure("small_cpu_s_per_gb", words, &costs, vec![Goal::Nginx(0.8)]));
     }
     if on("large") {
         let paths = (1..=10).map(|msn| format!("/hls/{LARGE}/source/{msn}.m4s")).collect();
-        let load = Load { paths, rate: 160, seconds: 5, connections: 32 };
+        let load = Load { paths, rate: 160, seconds: 5, connections: 32, secure: None };
         let costs = steady::compare("4 MB", &all, &origin, &load, rounds, Round::per_gigabyte).await;
         let words = "cached 4 MB segments: server CPU s per GB";
         let goals = vec![Goal::Nginx(1.0), Goal::Varnish(0.5)];
@@ -117,6 +121,14 @@ async fn bench() {
             own("parked_p99_ms", "part published to answered, p99, ms", seen.p99_ms, vec![]),
             own("parked_median_ms", "part published to answered, median, ms", seen.median_ms, vec![]),
         ]);
+    }
+    if on("tls") {
+        let paths = (1..=20).map(|msn| format!("/hls/{SMALL}/source/{msn}.m4s")).collect();
+        let load = Load { paths, rate: 1000, seconds: 3, connections: 100, secure: Some(secure) };
+        let able: Vec<&Rival> = all.iter().copied().filter(|rival| rival.tls.is_some()).collect();
+        let costs = steady::compare("TLS", &able, &origin, &load, rounds, Round::per_gigabyte).await;
+        let words = "400 KB segments over TLS 1.3 (AES-128-GCM): server CPU s per GB";
+        figures.push(steady_figure("tls_small_cpu_s_per_gb", words, &costs, vec![Goal::Nginx(1.0)]));
     }
     report::print(&figures);
 }

@@ -1,5 +1,6 @@
 //! The servers that are compared: ours, nginx and Varnish, each in front of the same origin, on loopback only.
 
+use crate::secure::Secure;
 use crate::usage;
 use e2e::Server;
 use std::collections::BTreeSet;
@@ -21,6 +22,8 @@ pub(crate) struct Rival {
     pub(crate) name: &'static str,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// And over TLS, if it can.
+    pub(crate) tls: Option<SocketAddr>,
     runs: Runs,
 }
 
@@ -39,21 +42,28 @@ struct Theirs {
 
 impl Rival {
     /// Our edge, with as many worker threads as there are processors.
-    pub(crate) async fn live360(origin: SocketAddr) -> Self {
+    pub(crate) async fn live360(origin: SocketAddr, secure: &Secure) -> Self {
         let origins = format!("edge.origins=[\"http://{origin}\"]");
+        let certificate = format!("edge.tls_cert=\"{}\"", secure.certificate().display());
+        let key = format!("edge.tls_key=\"{}\"", secure.key().display());
         let dir = Arc::new(TempDir::new().expect("a temporary folder"));
-        let server = Server::start("edge", &[&origins], dir).await;
-        let address = server.addr("edge_http").parse().expect("an address");
-        Self { name: "live360", address, runs: Runs::Ours(server) }
+        let sets = [&*origins, "tls=files", "edge.https=127.0.0.1:0", &certificate, &key];
+        let server = Server::start("edge", &sets, dir).await;
+        let address = |name| server.addr(name).parse().expect("an address");
+        let (plain, tls) = (address("edge_http"), address("edge_https"));
+        Self { name: "live360", address: plain, tls: Some(tls), runs: Runs::Ours(server) }
     }
 
     /// nginx as one would set it up for this: see scripts/bench/edge/nginx.conf.
-    pub(crate) async fn nginx(origin: SocketAddr) -> Self {
-        let (dir, address) = (shared_memory(), free_port());
-        let config = configure("nginx.conf", dir.path(), &[("ORIGIN", origin), ("LISTEN", address)]);
+    pub(crate) async fn nginx(origin: SocketAddr, secure: &Secure) -> Self {
+        let (dir, address, tls) = (shared_memory(), free_port(), free_port());
+        std::fs::copy(secure.certificate(), dir.path().join("cert.pem")).expect("a file");
+        std::fs::copy(secure.key(), dir.path().join("key.pem")).expect("a file");
+        let addresses = [("ORIGIN", origin), ("LISTEN", address), ("SECURE", tls)];
+        let config = configure("nginx.conf", dir.path(), &addresses);
         let mut command = Command::new("nginx");
         command.arg("-p").arg(dir.path()).arg("-c").arg(config).args(["-e", "stderr"]);
-        Self::theirs("nginx", address, command, dir).await
+        Self { tls: Some(tls), ..Self::theirs("nginx", address, command, dir).await }
     }
 
     /// Varnish with its defaults, in memory.
@@ -78,7 +88,7 @@ impl Rival {
             assert!(begin.elapsed() < START, "{name} doesn't listen:\n{}", theirs.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Self { name, address, runs: Runs::Theirs(theirs) }
+        Self { name, address, tls: None, runs: Runs::Theirs(theirs) }
     }
 
     /// Its first process.

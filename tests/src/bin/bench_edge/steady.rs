@@ -4,6 +4,7 @@ use crate::client::Viewer;
 use crate::origin::Origin;
 use crate::report::median;
 use crate::rivals::Rival;
+use crate::secure::Secure;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 const LATE: Duration = Duration::from_millis(250);
 
 /// What is asked for, and how fast.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Load {
     /// Paths, asked for in turn.
     pub(crate) paths: Vec<String>,
@@ -23,6 +24,8 @@ pub(crate) struct Load {
     pub(crate) seconds: u32,
     /// Over how many connections.
     pub(crate) connections: usize,
+    /// Over TLS, if given.
+    pub(crate) secure: Option<Arc<Secure>>,
 }
 
 /// What one round cost.
@@ -81,10 +84,15 @@ pub(crate) async fn compare(
 
 /// One round: everything is in the cache and looked at before the clock starts.
 async fn round(rival: &Rival, origin: &Origin, load: &Load) -> Round {
-    let connect = |index: usize| Viewer::connect(rival.address, u8::try_from(index % 10 + 1).expect("small"));
     let mut viewers = Vec::new();
     for index in 0..load.connections {
-        viewers.push(connect(index).await.unwrap_or_else(|error| panic!("{}: {error}", rival.name)));
+        let from = u8::try_from(index % 10 + 1).expect("small");
+        let viewer = match (&load.secure, rival.tls) {
+            (Some(secure), Some(address)) => Viewer::connect_securely(address, from, secure).await,
+            (Some(_), None) => panic!("{} speaks no TLS", rival.name),
+            (None, _) => Viewer::connect(rival.address, from).await,
+        };
+        viewers.push(viewer.unwrap_or_else(|error| panic!("{}: {error}", rival.name)));
     }
     // Twice: the first answer may have come through, the second is the cache's.
     for path in load.paths.iter().chain(&load.paths) {
