@@ -4,6 +4,8 @@
 //! every process (config, readiness, `/stat`, shutdown) is the final one, so that jobs are all that a later version adds.
 #![forbid(unsafe_code)]
 
+pub mod plan;
+
 use service::config::Config;
 use store::Queue;
 use tokio_util::sync::CancellationToken;

@@ -1,7 +1,8 @@
 //! FFmpeg behind one safe door, and the child process it runs in.
 //!
 //! [`ladder::Engine`] turns a source's access units into those of the smaller rungs; [`child`] runs it in a process
-//! of its own and speaks [`wire`] with it. [`encode`] and [`decode`] are for tools and tests. Knows no stream names,
+//! of its own and speaks [`wire`] with it. [`vod`] does the
+//! same, and looks through files first, for recordings and uploads. [`encode`] and [`decode`] are for tools and tests. Knows no stream names,
 //! playlists, HTTP or storage. The only crate with `unsafe`; each use says why it is sound.
 
 pub mod child;
@@ -12,6 +13,7 @@ pub mod ladder;
 mod open;
 pub mod picture;
 mod scale;
+pub mod vod;
 pub mod wire;
 mod x264;
 

@@ -67,6 +67,10 @@ pub(crate) enum Command {
     #[cfg(any(feature = "origin", feature = "transcoder"))]
     #[command(hide = true)]
     LadderChild,
+    /// Looks through and encodes recordings and uploads; started by transcoders, speaks on stdin and stdout.
+    #[cfg(feature = "transcoder")]
+    #[command(hide = true)]
+    VodChild,
 }
 
 /// Options of the commands that serve.

@@ -43,6 +43,8 @@ fn main() -> ExitCode {
         Command::Lint(options) => logging(cli.log).and_then(|()| tools::lint(options)),
         #[cfg(any(feature = "origin", feature = "transcoder"))]
         Command::LadderChild => ladder_child(),
+        #[cfg(feature = "transcoder")]
+        Command::VodChild => vod_child(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("live360: {error:#}");
@@ -103,5 +105,11 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 #[cfg(any(feature = "origin", feature = "transcoder"))]
 fn ladder_child() -> anyhow::Result<ExitCode> {
     codec::child::serve()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "transcoder")]
+fn vod_child() -> anyhow::Result<ExitCode> {
+    codec::vod::serve()?;
     Ok(ExitCode::SUCCESS)
 }
