@@ -11,7 +11,8 @@ const POLICY = [
   "script-src 'self'",
   "worker-src 'self' blob:",
   "style-src 'self' 'unsafe-inline'",
-  "img-src 'self' data:",
+  // Thumbnails lie beside their playlist, which may be on any server, as the media may.
+  "img-src 'self' data: http: https:",
   "media-src * blob:",
   "connect-src *",
   "object-src 'none'",

@@ -1,7 +1,8 @@
 // Asks the server what there is, politely: one question at a time, none while nobody sees the page. Knows the address of the
-// answer and the clock it came with; streams.ts knows what it says.
+// answer and the clock it came with; streams.ts and session.ts know what answers say.
 
 import { clockOffset } from "./latency";
+import { parseSession, type SessionData } from "./session";
 import { type Catalogue, parseCatalogue } from "./streams";
 
 export interface Answer {
@@ -27,6 +28,16 @@ export async function askStreams(signal: AbortSignal): Promise<Answer> {
     catalogue: parseCatalogue(await response.json(), location.origin),
     clockOffset: clockOffset(response.headers.get("date"), sent, received),
   };
+}
+
+/** What a playlist says of itself now. @throws when there is no answer */
+export async function askSession(playlist: string, signal: AbortSignal): Promise<SessionData> {
+  const response = await fetch(playlist, {
+    signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]),
+    cache: "no-cache",
+  });
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  return parseSession(await response.text(), playlist);
 }
 
 /**

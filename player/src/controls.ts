@@ -4,7 +4,9 @@
 import { el, iconButton, name, setText } from "./dom";
 import { icon, svg } from "./icons";
 import { type Group, Menu } from "./menu";
+import { type Seekable, SeekBar } from "./seekbar";
 import { clock } from "./streams";
+import type { Tile } from "./thumbs";
 
 /** A button that may be there, may be on, or may have a reason not to work. */
 export type Toggle = { is: "absent" } | { is: "off" } | { is: "on" } | { is: "refused"; why: string };
@@ -20,7 +22,9 @@ export interface ControlsModel {
   /** Null for a recording; otherwise whether one sees the live edge, and how far behind that is in words. */
   live: { atEdge: boolean; latency: string; waiting: boolean } | null;
   /** What can be sought, s on the video's clock; null while nothing can. */
-  seek: { start: number; end: number; at: number } | null;
+  seek: Seekable | null;
+  /** Of the scrub bar; empty while or where there are none. */
+  tiles: readonly Tile[];
   motion: Toggle;
   headset: Toggle;
   settings: Group[];
@@ -59,23 +63,18 @@ export class Controls {
   #liveWord = el("span", {}, "Live");
   #latency = el("span", { class: "latency" });
   #time = el("span", { class: "time" });
-  #seek = el("input", {
-    type: "range",
-    class: "seek",
-    min: "0",
-    max: "1",
-    step: "0.1",
-    "aria-label": "Position",
-  });
+  #seek: SeekBar;
+  #title = el("h1");
   #motion = iconButton(icon("motion"), "Look around by moving the phone");
   #headset = iconButton(icon("headset"), "Watch in the headset");
   #fullscreen = iconButton(icon("enlarge"), "Full screen");
   #compass = iconButton(compassImage(), "Back to the front");
   #menu: Menu;
-  #seeking = false;
 
   constructor(title: string, events: ControlsEvents) {
     this.#menu = new Menu("Quality and picture", events.choose);
+    this.#seek = new SeekBar(events.seek);
+    this.title = title;
     this.unmute = el("button", { type: "button", class: "unmute" }, icon("muted"), "Tap for sound");
     this.#live.append(el("span", { class: "dot", "aria-hidden": "true" }), this.#liveWord);
     const home = el(
@@ -87,14 +86,14 @@ export class Controls {
       "header",
       { class: "bar top" },
       home,
-      el("h1", {}, title),
+      this.#title,
       el("span", { class: "spring" }),
       this.#compass,
     );
     this.bottom = el(
       "div",
       { class: "bar bottom", role: "group", "aria-label": "Controls" },
-      this.#seek,
+      this.#seek.element,
       el(
         "div",
         { class: "row" },
@@ -115,7 +114,11 @@ export class Controls {
 
   /** Whether fading away now would take something out of the viewer's hand. */
   get inUse(): boolean {
-    return this.#menu.open || this.#seeking || this.bottom.matches(":has(:focus-visible)");
+    return this.#menu.open || this.#seek.dragging || this.bottom.matches(":has(:focus-visible)");
+  }
+
+  set title(title: string) {
+    setText(this.#title, title);
   }
 
   /** Turns the compass: its wedge shows where and how much one sees. */
@@ -168,23 +171,11 @@ export class Controls {
     this.#latency.title = "How far behind the broadcast you are";
   }
 
-  #updateSeek({ seek, live }: ControlsModel): void {
-    this.#seek.hidden = seek === null;
+  #updateSeek({ seek, live, tiles }: ControlsModel): void {
+    this.#seek.update(seek, live !== null, tiles);
     this.#time.hidden = seek === null || live !== null;
-    if (!seek || this.#seeking) return;
-    const length = seek.end - seek.start;
-    this.#seek.min = String(seek.start);
-    this.#seek.max = String(seek.end);
-    this.#seek.value = String(seek.at);
-    fill(this.#seek, length > 0 ? (seek.at - seek.start) / length : 0);
-    const back = seek.end - seek.at;
-    const words = live
-      ? back < 5
-        ? "live"
-        : `${clock(back)} behind live`
-      : `${clock(seek.at - seek.start)} of ${clock(length)}`;
-    this.#seek.setAttribute("aria-valuetext", words);
-    setText(this.#time, live ? "" : `${clock(seek.at - seek.start)} / ${clock(length)}`);
+    if (!seek) return;
+    setText(this.#time, live ? "" : `${clock(seek.at - seek.start)} / ${clock(seek.end - seek.start)}`);
   }
 
   #wire(events: ControlsEvents): void {
@@ -195,15 +186,6 @@ export class Controls {
     this.#live.addEventListener("click", () => events.goLive());
     this.#fullscreen.addEventListener("click", () => events.fullscreen());
     this.#compass.addEventListener("click", () => events.resetView());
-    this.#seek.addEventListener("input", () => {
-      this.#seeking = true;
-      const { min, max, valueAsNumber } = this.#seek;
-      fill(this.#seek, (valueAsNumber - Number(min)) / Math.max(0.1, Number(max) - Number(min)));
-    });
-    this.#seek.addEventListener("change", () => {
-      this.#seeking = false;
-      events.seek(this.#seek.valueAsNumber);
-    });
     for (const [button, key] of [
       [this.#motion, "motion"],
       [this.#headset, "headset"],

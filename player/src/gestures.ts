@@ -100,6 +100,8 @@ export class Gestures {
 
   #key(event: KeyboardEvent): void {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    // Arrows with Shift move in time, not in space. "+" needs it on many keyboards.
+    if (event.shiftKey && event.key.startsWith("Arrow")) return;
     const step = (settings.keyStepDeg * this.look.fov) / settings.fov.start;
     const moves: Record<string, () => void> = {
       ArrowLeft: () => this.look.turn(-step, 0),

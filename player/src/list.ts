@@ -5,10 +5,8 @@ import { settings, watchHref } from "./config";
 import { el, setText } from "./dom";
 import { icon, svg } from "./icons";
 import { size } from "./quality";
-import { type Asset, type Catalogue, clock, listed, type Stream, span } from "./streams";
-
-/** Recordings shown, newest first. */
-const RECORDINGS = 24;
+import { Recordings } from "./recordings";
+import { listed, type Stream, span } from "./streams";
 
 const STATE_WORDS = { live: "Live", waiting: "Waiting", ended: "Ended" } as const;
 
@@ -16,14 +14,14 @@ export function showList(root: HTMLElement): void {
   document.title = "live360";
   const status = el("p", { class: "quiet", role: "status" }, "Looking for streams…");
   const streams = el("div", { class: "cards" });
-  const recordings = el("section", { class: "recordings", "aria-label": "Recordings", hidden: true });
+  const recordings = new Recordings();
   const howTo = broadcastHelp();
   root.replaceChildren(
     el(
       "div",
       { class: "page" },
       el("header", { class: "masthead" }, icon("sphere"), el("h1", {}, "live", el("b", {}, "360"))),
-      el("main", {}, status, streams, howTo, recordings),
+      el("main", {}, status, streams, howTo, recordings.element),
     ),
   );
   let shown = "";
@@ -39,7 +37,7 @@ export function showList(root: HTMLElement): void {
       if (key === shown) return;
       shown = key;
       drawStreams(streams, visible);
-      drawRecordings(recordings, catalogue);
+      recordings.update(catalogue.assets);
     } catch (error) {
       if (signal.aborted) return;
       setText(
@@ -90,32 +88,6 @@ function card(stream: Stream): HTMLElement {
   );
   link.style.setProperty("--hue", String(hue(stream.name)));
   return link;
-}
-
-function drawRecordings(into: HTMLElement, { assets }: Catalogue): void {
-  const newest = assets.toSorted((a, b) => (b.start ?? 0) - (a.start ?? 0)).slice(0, RECORDINGS);
-  into.hidden = newest.length === 0;
-  into.replaceChildren(el("h2", {}, "Recordings"), el("ul", {}, ...newest.map(recording)));
-}
-
-function recording(asset: Asset): HTMLElement {
-  const when =
-    asset.start === null
-      ? ""
-      : new Date(asset.start).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
-  const text = [
-    el("strong", {}, asset.name),
-    el("span", { class: "quiet" }, when),
-    el("span", { class: "quiet" }, asset.durationS === null ? "" : clock(asset.durationS)),
-    el(
-      "span",
-      { class: "quiet" },
-      { instant: "", transcoding: "more qualities are being made", ready: "", failed: "failed" }[asset.state],
-    ),
-  ];
-  return asset.state === "failed"
-    ? el("li", {}, el("span", { class: "recording" }, ...text))
-    : el("li", {}, el("a", { class: "recording", href: watchHref(asset.url, location.origin) }, ...text));
 }
 
 /** How to point an encoder here, with the address that this page was opened by. */

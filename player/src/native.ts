@@ -56,6 +56,10 @@ export class NativePlayback implements Playback {
     return { list: [], playing: -1, chosen: -1 };
   }
 
+  session(): null {
+    return null;
+  }
+
   choose(): void {}
 
   reload(): void {

@@ -1,9 +1,9 @@
-// Shows a notice in the middle of the picture, and a short remark near its lower edge. Knows the words' shape, not why they
-// are said.
+// Shows a notice in the middle of the picture, a short remark near its lower edge, and an offer out of its way. Knows the
+// words' shape, not why they are said.
 
 import { watchHref } from "./config";
 import { el, setText } from "./dom";
-import type { Notice } from "./notices";
+import type { Notice, Offer } from "./notices";
 
 /** How long a remark stays, ms. */
 const REMARK_MS = 6_000;
@@ -11,7 +11,9 @@ const REMARK_MS = 6_000;
 export class NoticeView {
   readonly notice = el("div", { class: "notice empty", role: "status", "aria-live": "polite" });
   readonly remark = el("p", { class: "remark", role: "status", "aria-live": "polite" });
+  readonly offer = el("div", { class: "offer", role: "status", "aria-live": "polite", hidden: true });
   #shown = "null";
+  #offered: string | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly act: (what: "play" | "reload") => void) {}
@@ -37,7 +39,23 @@ export class NoticeView {
       ...(busy ? [el("span", { class: "spinner", role: "img", "aria-label": "Loading" })] : []),
       ...(title ? [el("h2", {}, title)] : []),
       ...(text ? [el("p", {}, text)] : []),
-      ...this.#offer(notice),
+      ...this.#action(notice),
+    );
+  }
+
+  /** Stays until it is taken or no longer true; never in the middle of the picture. */
+  propose(offer: Offer | null): void {
+    const key = offer === null ? null : JSON.stringify(offer);
+    if (key === this.#offered) return;
+    this.#offered = key;
+    this.offer.hidden = offer === null;
+    this.offer.replaceChildren(
+      ...(offer
+        ? [
+            el("span", {}, offer.text),
+            el("a", { href: watchHref(offer.playlist, location.origin) }, offer.label),
+          ]
+        : []),
     );
   }
 
@@ -47,7 +65,7 @@ export class NoticeView {
     if (words !== "") this.#timer = setTimeout(() => setText(this.remark, ""), REMARK_MS);
   }
 
-  #offer({ action }: Notice): HTMLElement[] {
+  #action({ action }: Notice): HTMLElement[] {
     if (!action) return [];
     if ("playlist" in action) {
       return [el("a", { class: "primary", href: watchHref(action.playlist, location.origin) }, action.label)];

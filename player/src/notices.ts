@@ -1,5 +1,6 @@
 // What to tell the viewer when there is no moving picture, and what can be done about it. Pure: the words, no elements.
 
+import { percent } from "./assets";
 import type { PlaybackState } from "./playback";
 import type { Asset, StreamState } from "./streams";
 
@@ -8,17 +9,33 @@ export interface Situation {
   playback: PlaybackState;
   /** What the server says of the stream; undefined when it does not know it or did not answer. */
   stream: StreamState | undefined;
-  /** A recording of this stream, the latest. */
-  recording: Asset | undefined;
+  /** What the server says of the recording that is to be played; undefined for a broadcast, or when it does not know it. */
+  asset: Asset | undefined;
+  /** The address is that of a recording. */
+  recorded: boolean;
+  /** Where this broadcast can be seen again. */
+  recording: { url: string } | undefined;
   /** The browser would not start without a tap. */
   blocked: boolean;
   /** The picture stands still though it should move. */
   buffering: boolean;
   /** The video has reached its end. */
   ended: boolean;
-  /** A broadcast was seen live here, not only a recording. */
+  /** What is played is a broadcast or the end of one, not a recording. */
   wasLive: boolean;
+  /** Opened on a broadcast that was over, and not begun. */
+  tail: boolean;
 }
+
+/** Something to go on to, beside a picture that still moves. */
+export interface Offer {
+  text: string;
+  label: string;
+  playlist: string;
+}
+
+const WATCH_RECORDING = "Watch the recording";
+const OVER = "The broadcast has ended";
 
 export interface Notice {
   title: string;
@@ -41,6 +58,7 @@ export function notice(now: Situation): Notice | null {
   if (playback === "trouble" && (now.buffering || now.ended)) {
     return say("The connection was lost", "Trying again. The picture comes back by itself.", { busy: true });
   }
+  if (now.tail) return over(now);
   if (now.blocked) return say("Ready", "", { action: { label: "Play", does: "play" } });
   if (now.ended && now.wasLive) return over(now);
   if (now.ended) return say("The end", "", { action: { label: "Watch again", does: "play" } });
@@ -51,16 +69,41 @@ export function notice(now: Situation): Notice | null {
   return null;
 }
 
-function absent(now: Situation): Notice {
-  if (now.stream === "ended" && now.recording) return over(now);
-  return say(`${now.name} is not live yet`, "Stay here: it starts by itself.", { busy: true });
+/** Null unless the broadcast is over while the viewer still watches it, maybe from far behind its end. */
+export function offer(now: Situation): Offer | null {
+  const { playback, stream, wasLive, recording, recorded } = now;
+  const over = (wasLive && (playback === "complete" || playback === "absent")) || stream === "ended";
+  if (recorded || !over || stream === "live" || !recording || notice(now)?.title) return null;
+  return { text: OVER, label: WATCH_RECORDING, playlist: recording.url };
+}
+
+function absent(now: Situation): Notice | null {
+  const { name, stream, recording, wasLive, buffering, ended, recorded } = now;
+  // What was loaded before it went plays on.
+  if (wasLive && !buffering && !ended) return null;
+  if (recorded) return notThere(now);
+  // The server forgets a stream sooner than its recordings.
+  const gone = stream !== "live" && stream !== "waiting";
+  if (gone && recording) return over(now);
+  return say(`${name} is not live yet`, "Stay here: it starts by itself.", { busy: true });
+}
+
+function notThere({ asset }: Situation): Notice {
+  if (asset?.state === "failed") return say("This recording could not be made", asset.reason ?? "");
+  if (asset?.state === "transcoding") {
+    const made = asset.progress === null ? "" : `${percent(asset.progress)} of it is made. `;
+    return say("This recording is not ready yet", `${made}Stay here: it starts by itself.`, { busy: true });
+  }
+  return say("This recording is not here", "Stay here if it is still being made: it starts by itself.", {
+    busy: true,
+  });
 }
 
 function over({ stream, recording }: Situation): Notice {
   if (stream === "live")
     return say("It is live again", "", { action: { label: "Watch live", does: "reload" } });
-  const action = recording ? { label: "Watch the recording", playlist: recording.url } : null;
-  return say("The broadcast has ended", "If it begins again, it can be watched here.", { action });
+  const action = recording ? { label: WATCH_RECORDING, playlist: recording.url } : null;
+  return say(OVER, "If it begins again, it starts here by itself.", { action });
 }
 
 function say(title: string, text: string, more: Partial<Notice> = {}): Notice {

@@ -2,6 +2,7 @@
 // Types only; knows neither.
 
 import type { Level } from "./quality";
+import type { SessionData } from "./session";
 
 export type PlaybackState =
   /** The first playlist is on its way. */
@@ -54,6 +55,8 @@ export interface Playback {
   /** Where the live edge is on the video's own clock, s. */
   livePosition(): number | null;
   levels(): Levels;
+  /** What the playlist said of itself when it was loaded; null until then, and where the browser keeps it to itself. */
+  session(): SessionData | null;
   choose(level: number): void;
   /** Forgets everything and loads anew. */
   reload(): void;

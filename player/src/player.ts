@@ -2,6 +2,7 @@
 
 import { atLiveEdge, type Latency, readLatency, shouldJump } from "./latency";
 import type { Playback, PlaybackEvents } from "./playback";
+import type { Seekable } from "./seekbar";
 import { play } from "./source";
 
 /** Less than this is no time line worth showing, s. */
@@ -18,6 +19,7 @@ const EVENTS = [
   "emptied",
   "ended",
   "volumechange",
+  "ratechange",
   "durationchange",
 ] as const;
 
@@ -29,12 +31,17 @@ export class Player {
   blocked = false;
   /** The viewer has set the sound as they want it: nobody needs to offer it any more. */
   soundSet = false;
-  /** A broadcast was seen live, not only a recording. */
+  /** What is played is a broadcast or the end of one, not a recording. */
   wasLive = false;
+  /** Opened on a broadcast that was over and has a recording: its last minutes are there, and are not begun unasked. */
+  tail = false;
   /** The server's clock less ours, ms; null when not known. */
   clockOffset: number | null = null;
   /** Paused or went back on purpose: then nobody is moved to the live edge unasked. */
   #chosen = false;
+  #judged = false;
+  /** Sought since the video last told its time: until it does, distances are those of the old place. */
+  #stale = false;
   #jumpedAt = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -48,12 +55,17 @@ export class Player {
       this.held = !video.ended;
       events.changed();
     });
+    video.addEventListener("timeupdate", () => {
+      if (!video.seeking) this.#stale = false;
+    });
     video.addEventListener("play", () => {
       this.held = false;
+      this.tail = false;
     });
     this.playback = play(video, url, {
       state: state => {
         // Only now is there something to start with; before, a refusal to play would mean nothing.
+        if (state === "ready" || state === "complete") this.#opened(state === "complete");
         if (state === "ready" || state === "complete") this.#start(events);
         events.state(state);
       },
@@ -106,6 +118,7 @@ export class Player {
   goLive(): void {
     this.#chosen = false;
     this.held = false;
+    this.tail = false;
     const at = this.playback.livePosition();
     if (at === null) this.playback.reload();
     else this.video.currentTime = at;
@@ -115,11 +128,35 @@ export class Player {
   seek(seconds: number): void {
     const live = this.playback.livePosition();
     this.#chosen = live === null || seconds < live - 3;
+    this.#stale = true;
     this.video.currentTime = live === null ? seconds : Math.min(seconds, live);
   }
 
+  /** So many seconds on or back, as far as there is something. */
+  seekBy(seconds: number): void {
+    const range = this.seekable();
+    if (range) this.seek(Math.max(range.start, Math.min(range.end, range.at + seconds)));
+  }
+
+  /** To the newest there is of a broadcast, to the end of a recording. */
+  toEnd(): void {
+    if (this.playback.live) this.goLive();
+    else this.seekBy(Number.POSITIVE_INFINITY);
+  }
+
+  /** How fast a recording is played, 1 as it was; a broadcast's pace is the player's own matter. */
+  get rate(): number {
+    return this.video.defaultPlaybackRate;
+  }
+
+  set rate(rate: number) {
+    // A load that begins anew goes back to the default.
+    this.video.defaultPlaybackRate = rate;
+    this.video.playbackRate = rate;
+  }
+
   /** What can be sought; null while that is next to nothing. */
-  seekable(): { start: number; end: number; at: number } | null {
+  seekable(): Seekable | null {
     const { seekable, currentTime, duration } = this.video;
     if (seekable.length === 0) return null;
     const start = seekable.start(0);
@@ -131,8 +168,11 @@ export class Player {
 
   /** Some times a second: back to the live edge when stalls or a slow start have left the viewer behind. */
   tick(now = performance.now()): void {
-    if (this.playback.live) this.wasLive = true;
-    if (this.atEdge) this.#chosen = false;
+    if (this.playback.live) {
+      this.wasLive = true;
+      if (this.rate !== 1) this.rate = 1;
+    }
+    if (this.atEdge && !this.#stale) this.#chosen = false;
     const at = this.playback.livePosition();
     const far = shouldJump({
       live: this.playback.live,
@@ -156,6 +196,18 @@ export class Player {
         return buffered.end(i) - currentTime;
     }
     return 0;
+  }
+
+  /** Once, when there is something to play. */
+  #opened(complete: boolean): void {
+    if (this.#judged) return;
+    this.#judged = true;
+    if (!complete || !this.playback.session()?.asset) return;
+    this.tail = true;
+    this.wasLive = true;
+    this.held = true;
+    this.video.autoplay = false;
+    this.video.pause();
   }
 
   #start(events: { changed(): void }): void {

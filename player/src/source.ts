@@ -6,6 +6,7 @@ import workerPath from "hls.js/dist/hls.worker.js?url";
 import { NativePlayback } from "./native";
 import type { Levels, Playback, PlaybackEvents, PlaybackState, PlaybackStats } from "./playback";
 import { type Action, decide } from "./recovery";
+import { type SessionData, sessionData } from "./session";
 
 /**
  * No liveSyncDuration: without one hls.js keeps the server's own PART-HOLD-BACK, which is right for any part length, and
@@ -46,6 +47,7 @@ class HlsPlayback implements Playback {
   #state: PlaybackState = "loading";
   #live = false;
   #chosen = -1;
+  #session: SessionData | null = null;
   #started = false;
   #networkFailures = 0;
   #mediaFailures: number[] = [];
@@ -95,6 +97,10 @@ class HlsPlayback implements Playback {
     return { list, playing: this.#hls?.currentLevel ?? -1, chosen: this.#chosen };
   }
 
+  session(): SessionData | null {
+    return this.#session;
+  }
+
   choose(level: number): void {
     this.#chosen = level;
     // nextLevel changes at the next segment and throws away what was buffered beyond; nothing stops.
@@ -128,6 +134,9 @@ class HlsPlayback implements Playback {
     const hls = new Hls(CONFIG);
     this.#hls = hls;
     loadShortParts(hls);
+    hls.on(Events.MANIFEST_LOADED, (_, data) => {
+      this.#session = sessionData(id => data.sessionData?.[id]?.["VALUE"], data.url);
+    });
     hls.on(Events.MANIFEST_PARSED, () => {
       if (this.#chosen >= hls.levels.length) this.#chosen = -1;
       if (this.#chosen >= 0) hls.nextLevel = this.#chosen;

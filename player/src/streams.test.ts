@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { clock, findByUrl, latestRecording, listed, parseCatalogue, span } from "./streams";
+import { clock, findByUrl, listed, parseCatalogue, span } from "./streams";
 
 const ORIGIN = "http://tv.example";
 const STREAM = {
@@ -98,28 +98,27 @@ describe("recordings", () => {
     expect(parseCatalogue({ streams: [] }, ORIGIN).assets).toEqual([]);
   });
 
-  test("the latest playable one of a name", () => {
-    const make = (start: string, state: string, name = "foo") => ({
-      ...ASSET,
-      id: start,
-      start,
-      state,
-      name,
-    });
-    const assets = parseCatalogue(
-      {
-        streams: [],
-        assets: [
-          make("2026-01-01T00:00:00Z", "ready"),
-          make("2026-01-02T00:00:00Z", "instant"),
-          make("2026-01-03T00:00:00Z", "failed"),
-          make("2026-01-04T00:00:00Z", "ready", "bar"),
-        ],
-      },
-      ORIGIN,
-    ).assets;
-    expect(latestRecording(assets, "foo")?.id).toBe("2026-01-02T00:00:00Z");
-    expect(latestRecording(assets, "baz")).toBeUndefined();
+  const parse = (change: object) =>
+    parseCatalogue({ streams: [], assets: [{ ...ASSET, ...change }] }, ORIGIN).assets[0];
+
+  test.each<[string, object, object]>([
+    ["nothing is known unless it is said", {}, { progress: null, reason: null, thumbnails: null }],
+    ["progress as a part", { state: "transcoding", progress: 0.42 }, { progress: 0.42 }],
+    ["progress as tasks", { state: "transcoding", tasks: 8, done: 2 }, { progress: 0.25 }],
+    ["how many tasks there are is no progress", { state: "transcoding", tasks: 8 }, { progress: null }],
+    ["more than all is none", { state: "transcoding", progress: 42 }, { progress: null }],
+    ["what is ready has none", { state: "ready", progress: 0.42 }, { progress: null }],
+    ["thumbnails", { thumbnails: "/vod/a/hq/thumbs.vtt" }, { thumbnails: `${ORIGIN}/vod/a/hq/thumbs.vtt` }],
+    ["a script is no thumbnails", { thumbnails: "javascript:alert(1)" }, { thumbnails: null }],
+    ["a reason", { state: "failed", reason: "no picture in it" }, { reason: "no picture in it" }],
+    ["an empty reason is none", { state: "failed", reason: " " }, { reason: null }],
+    [
+      "a long reason is cut",
+      { state: "failed", reason: "x".repeat(5_000) },
+      { reason: `${"x".repeat(199)}…` },
+    ],
+  ])("%s", (_, change, expected) => {
+    expect(parse(change)).toMatchObject(expected);
   });
 });
 

@@ -28,7 +28,7 @@ export interface Stream {
   listed: boolean;
 }
 
-/** A recording of a stream that has ended. */
+/** A recording of a stream that has ended, or of a file that somebody uploaded. */
 export interface Asset {
   id: string;
   name: string;
@@ -36,12 +36,21 @@ export interface Asset {
   start: number | null;
   durationS: number | null;
   state: AssetState;
+  /** How much of it is made, 0…1; null unless it is being made and the server says. */
+  progress: number | null;
+  /** Why making it, or making it better, failed. */
+  reason: string | null;
+  /** Absolute address of the WebVTT with the tiles of its contact sheets. */
+  thumbnails: string | null;
 }
 
 export interface Catalogue {
   streams: Stream[];
   assets: Asset[];
 }
+
+/** A reason is cut here, characters: it may hold what some program printed. */
+const REASON_MOST = 200;
 
 /** More than this of either is not looked at. */
 const MOST = 1_000;
@@ -67,13 +76,6 @@ export function listed(streams: readonly Stream[]): Stream[] {
   return streams
     .filter(stream => stream.listed)
     .sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state) || a.name.localeCompare(b.name));
-}
-
-/** The newest playable recording of a stream of that name. */
-export function latestRecording(assets: readonly Asset[], name: string): Asset | undefined {
-  return assets
-    .filter(asset => asset.name === name && asset.state !== "failed")
-    .sort((a, b) => (b.start ?? 0) - (a.start ?? 0))[0];
 }
 
 /** `12 min`, `3 h 5 min`, `2 days`; for a person, not for sums. */
@@ -129,7 +131,18 @@ function parseAsset(item: unknown, origin: string): Asset | null {
     start: date(item["start"]),
     durationS: positive(item["duration_s"]),
     state,
+    progress: state === "transcoding" ? progress(item) : null,
+    reason: words(item["reason"]),
+    thumbnails: playlist(item["thumbnails"], origin),
   };
+}
+
+/** `progress` from 0 to 1, or so many `tasks` of which so many are `done`. */
+function progress(item: Record<string, unknown>): number | null {
+  const { progress: part, tasks, done } = item;
+  if (typeof part === "number") return part >= 0 && part <= 1 ? part : null;
+  if (typeof tasks !== "number" || typeof done !== "number") return null;
+  return tasks > 0 && done >= 0 && done <= tasks ? done / tasks : null;
 }
 
 function parseRung(item: unknown): Rung | null {
@@ -157,6 +170,11 @@ function playlist(value: unknown, origin: string): string | null {
 
 function text(value: unknown): string | null {
   return typeof value === "string" && value !== "" && value.length <= 256 ? value : null;
+}
+
+function words(value: unknown): string | null {
+  if (typeof value !== "string" || value.trim() === "") return null;
+  return value.length > REASON_MOST ? `${value.slice(0, REASON_MOST - 1)}…` : value;
 }
 
 function positive(value: unknown): number | null {

@@ -1,27 +1,32 @@
 // The page at `/?url=…`: puts stage, player, buttons and notices together, and asks the server what it knows of the stream.
 // The parts do not know each other; only this file knows them all.
 
-import { askStreams, poll } from "./api";
+import { poll } from "./api";
+import { assetTitle } from "./assets";
 import { type Page, settings } from "./config";
 import { Controls } from "./controls";
 import { el } from "./dom";
 import { Fullscreen } from "./fullscreen";
 import { publishHooks } from "./hooks";
 import { Immersion } from "./immersion";
+import { keyAct, readPress } from "./keys";
+import { Known } from "./known";
 import { latencyText } from "./latency";
 import type { Group } from "./menu";
 import { NoticeView } from "./notice-view";
-import { notice } from "./notices";
+import { notice, offer, type Situation } from "./notices";
 import { Player } from "./player";
 import { type Layout, PROJECTIONS, parseProjection, parseStereo, STEREOS } from "./projection";
 import { levelLabels } from "./quality";
 import { type Flatness, Stage } from "./stage";
-import { type Asset, type Catalogue, findByUrl, latestRecording, type Stream } from "./streams";
 
 type Watch = Extract<Page, { kind: "watch" }>;
 
 /** Buttons and readings are brought up to date at least this often, ms. */
 const TICK_MS = 500;
+
+/** How fast a recording can be played. */
+const RATES = [0.5, 1, 1.25, 1.5, 2];
 
 const FLAT_REMARKS: Record<Flatness, string> = {
   sphere: "",
@@ -48,11 +53,10 @@ class WatchPage {
   readonly #notices = new NoticeView(what => this.#do(() => this.#offered(what)));
   readonly #stage: Stage;
   readonly #player: Player;
+  readonly #known: Known;
   readonly #controls: Controls;
   readonly #fullscreen: Fullscreen;
   readonly #immersion: Immersion;
-  #stream: Stream | undefined;
-  #catalogue: Catalogue = { streams: [], assets: [] };
   /** What the address or the viewer chose; goes before what the server says. */
   #chosen: Partial<Layout>;
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
@@ -79,6 +83,7 @@ class WatchPage {
       this.#notices.notice,
       top,
       unmute,
+      this.#notices.offer,
       this.#notices.remark,
       bottom,
     );
@@ -86,6 +91,7 @@ class WatchPage {
     // On the page before it plays: a detached video does not start by itself.
     const changed = () => this.#update();
     this.#player = new Player(this.#stage.video, page.url, { state: changed, levels: changed, changed });
+    this.#known = new Known(page.url, page.name, this.#player);
     this.#immersion = new Immersion(this.#stage, changed, words => this.#notices.say(words));
     this.#applyLayout();
     publishHooks(this.#stage, this.#player);
@@ -127,66 +133,63 @@ class WatchPage {
   }
 
   #key(event: KeyboardEvent): void {
-    const onControl = event.target instanceof Element && event.target.closest("button, input, a");
-    if (onControl || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    const acts: Record<string, () => void> = {
-      " ": () => this.#player.playPause(),
-      k: () => this.#player.playPause(),
-      m: () => this.#player.toggleMute(),
-      f: () => void this.#fullscreen.toggle(),
-      l: () => this.#player.goLive(),
-    };
-    const act = acts[event.key];
+    const player = this.#player;
+    const press = readPress(event, this.#stage.flatness !== "sphere");
+    const act =
+      press &&
+      keyAct(press, {
+        playPause: () => player.playPause(),
+        mute: () => player.toggleMute(),
+        fullscreen: () => void this.#fullscreen.toggle(),
+        skip: seconds => player.seekBy(seconds),
+        toEnd: () => player.toEnd(),
+        faster: steps => this.#faster(steps),
+      });
     if (!act) return;
     event.preventDefault();
     this.#do(act);
   }
 
+  #faster(steps: number): void {
+    if (this.#player.playback.live) return;
+    const rate = RATES[RATES.indexOf(this.#player.rate) + steps];
+    if (rate === undefined) return;
+    this.#player.rate = rate;
+    this.#notices.say(`Speed ${rate}`);
+  }
+
   async #ask(signal: AbortSignal): Promise<void> {
-    try {
-      const { catalogue, clockOffset } = await askStreams(signal);
-      this.#catalogue = catalogue;
-      this.#player.clockOffset = clockOffset;
-      this.#stream = findByUrl(catalogue.streams, this.page.url);
-      this.#applyLayout();
-      // Seen to the end, and it is on again: there is nothing to ask the viewer.
-      const { playback, video, wasLive } = this.#player;
-      const seen = playback.state === "complete" && video.ended && wasLive;
-      if (seen && this.#stream?.state === "live") this.#player.goLive();
-    } catch {
-      // The list is a help; the playlist itself says whether the stream is there.
-      if (!signal.aborted) this.#stream = undefined;
+    await this.#known.ask(signal);
+    const { asset, stream } = this.#known;
+    if (asset) {
+      this.#controls.title = assetTitle(asset);
+      document.title = `${assetTitle(asset)} · live360`;
     }
+    this.#applyLayout();
+    // Seen to the end or not begun at all, and it is on again: there is nothing to ask the viewer.
+    const { playback, video, wasLive, tail } = this.#player;
+    const seen = playback.state === "complete" && ((video.ended && wasLive) || tail);
+    if (seen && stream?.state === "live") this.#player.goLive();
     this.#update();
   }
 
   #applyLayout(): void {
-    const asset = findByUrl(this.#catalogue.assets, this.page.url);
-    // A recording lies as its stream does, as far as the server still knows that.
-    const known = this.#stream ?? this.#catalogue.streams.find(stream => stream.name === asset?.name);
+    const known = this.#known.layout;
     this.#stage.setLayout({
-      projection: this.#chosen.projection ?? known?.layout.projection ?? "equirect",
-      stereo: this.#chosen.stereo ?? known?.layout.stereo ?? "mono",
+      projection: this.#chosen.projection ?? known?.projection ?? "equirect",
+      stereo: this.#chosen.stereo ?? known?.stereo ?? "mono",
     });
   }
 
   #update(): void {
     // Events of the video come while the parts are still being put together.
     if (!this.#immersion) return;
-    const { video, playback, buffering, blocked, held, wasLive } = this.#player;
-    this.#notices.show(
-      notice({
-        name: this.page.name,
-        playback: playback.state,
-        stream: this.#stream?.state,
-        recording: this.#recording(),
-        blocked,
-        buffering,
-        ended: video.ended,
-        wasLive,
-      }),
-    );
-    const waiting = this.#stream?.state === "waiting" && buffering;
+    void this.#known.findTiles();
+    const { video, playback, blocked, held, buffering } = this.#player;
+    const situation = this.#situation();
+    this.#notices.show(notice(situation));
+    this.#notices.propose(offer(situation));
+    const waiting = this.#known.stream?.state === "waiting" && buffering;
     this.#controls.update({
       paused: held || blocked || video.ended,
       muted: video.muted,
@@ -197,6 +200,7 @@ class WatchPage {
         ? { atEdge: this.#player.atEdge, latency: latencyText(this.#player.latency()), waiting }
         : null,
       seek: this.#player.seekable(),
+      tiles: this.#known.tiles,
       motion: this.#immersion.motion,
       headset: this.#immersion.headset,
       settings: this.#settings(),
@@ -205,13 +209,27 @@ class WatchPage {
     this.#element.classList.toggle("flat", this.#stage.flatness !== "sphere");
   }
 
-  #recording(): Asset | undefined {
-    return latestRecording(this.#catalogue.assets, this.#stream?.name ?? this.page.name);
+  #situation(): Situation {
+    const { video, playback, buffering, blocked, wasLive, tail } = this.#player;
+    const { stream, asset, recorded, recording } = this.#known;
+    return {
+      name: this.page.name,
+      playback: playback.state,
+      stream: stream?.state,
+      asset,
+      recorded,
+      recording,
+      blocked,
+      buffering,
+      ended: video.ended,
+      wasLive,
+      tail,
+    };
   }
 
   #settings(): Group[] {
     const { list, playing, chosen } = this.#player.playback.levels();
-    const labels = levelLabels(list, this.#stream?.rungs ?? []);
+    const labels = levelLabels(list, this.#known.stream?.rungs ?? []);
     const now = labels.find(label => label.index === playing);
     const detail = chosen === -1 && now ? { detail: `now ${now.name}` } : {};
     const { projection, stereo } = this.#stage.layout;
@@ -225,6 +243,7 @@ class WatchPage {
         ],
         chosen: String(chosen),
       },
+      ...(this.#player.playback.live ? [] : [speeds(this.#player.rate)]),
       {
         id: "projection",
         title: "Picture",
@@ -242,6 +261,7 @@ class WatchPage {
 
   #choose(group: string, value: string): void {
     if (group === "quality") this.#player.playback.choose(Number(value));
+    if (group === "speed") this.#player.rate = Number(value);
     const projection = group === "projection" ? parseProjection(value) : undefined;
     const stereo = group === "stereo" ? parseStereo(value) : undefined;
     this.#chosen = {
@@ -280,4 +300,13 @@ class WatchPage {
       else this.#element.classList.add("idle");
     }, settings.idleMs);
   }
+}
+
+function speeds(rate: number): Group {
+  return {
+    id: "speed",
+    title: "Speed",
+    choices: RATES.map(value => ({ value: String(value), name: value === 1 ? "Normal" : `${value} ×` })),
+    chosen: String(rate),
+  };
 }

@@ -1,0 +1,43 @@
+// What a multivariant playlist says of itself in EXT-X-SESSION-DATA: the recording that a broadcast became, the tiles of a
+// recording's scrub bar. Pure; source.ts has the values from hls.js, and askSession() in api.ts from the playlist's text.
+
+import { mediaUrl } from "./config";
+
+export interface SessionData {
+  /** Absolute address of the recording's playlist; only of a broadcast that is over. */
+  asset: string | null;
+  /** Absolute address of the WebVTT of thumbnails; only of a recording. */
+  thumbnails: string | null;
+}
+
+const PREFIX = "#EXT-X-SESSION-DATA:";
+
+/**
+ * @param value the VALUE of a DATA-ID, undefined where there is none
+ * @param playlist absolute address of the playlist, to which values are relative
+ */
+export function sessionData(value: (id: string) => string | undefined, playlist: string): SessionData {
+  const address = (id: string) => {
+    const text = value(id);
+    if (text === undefined || text === "") return null;
+    try {
+      const url = new URL(text, playlist);
+      return mediaUrl(url.href, url.origin);
+    } catch {
+      return null;
+    }
+  };
+  return { asset: address("live360.asset"), thumbnails: address("live360.thumbnails") };
+}
+
+/** Reads the tags from a playlist's text. */
+export function parseSession(text: string, playlist: string): SessionData {
+  const values = new Map<string, string>();
+  for (const line of text.split(/\r?\n/)) {
+    if (!line.startsWith(PREFIX)) continue;
+    const id = /(?:^|,)DATA-ID="([^"]*)"/.exec(line.slice(PREFIX.length))?.[1];
+    const value = /(?:^|,)VALUE="([^"]*)"/.exec(line.slice(PREFIX.length))?.[1];
+    if (id !== undefined && value !== undefined) values.set(id, value);
+  }
+  return sessionData(id => values.get(id), playlist);
+}
