@@ -14,6 +14,7 @@ use crate::key::Key;
 use crate::policy::{Class, Policy, QUICK_WAIT, Rules};
 use crate::trail::Trail;
 use crate::upstream::Wait;
+use media::name::StreamName;
 use media::route::{File, Route};
 use std::sync::Arc;
 use std::time::Instant;
@@ -71,10 +72,17 @@ impl Depot {
             Found::Hit(flight) => Ok((flight, How::Hit)),
             Found::Joined(flight) => Ok((flight, How::Collapsed)),
             Found::Started(flight, fetching) => {
+                flight.begun_behind(trail.len());
                 let rules: Rules = self.policy.rules(Class::of(route));
                 let key = Key { route: there(route, number), directives: None };
                 let listed = board.zip(file(route)).map(|(board, file)| (board, file, lineage));
-                self.fetcher.start(Job { key, origins, wait, listed, rules, trail: trail.clone() }, fetching);
+                let unfollowed = unfollowed(route, lineage).cloned();
+                let origins = match &unfollowed {
+                    Some(name) => self.fetcher.favourites.order(name, origins),
+                    None => origins,
+                };
+                let trail = trail.clone();
+                self.fetcher.start(Job { key, origins, unfollowed, wait, listed, rules, trail }, fetching);
                 Ok((flight, How::Miss))
             }
         }
@@ -89,6 +97,15 @@ fn there(route: &Route, number: u64) -> Route {
             Route::Hls(name.clone(), *rendition, File::Part(number, *part))
         }
         other => other.clone(),
+    }
+}
+
+/// The stream of a file that may have other bytes at another origin, if nobody follows it. (An init segment is named by its
+/// content.)
+fn unfollowed(route: &Route, lineage: u32) -> Option<&StreamName> {
+    match route {
+        Route::Hls(name, _, File::Segment(_) | File::Part(..)) if lineage == 0 => Some(name),
+        _ => None,
     }
 }
 

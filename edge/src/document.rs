@@ -9,7 +9,7 @@ use crate::flight::Head;
 use crate::key::Key;
 use crate::ledger::{Charge, Ledger};
 use crate::policy::{QUICK_WAIT, Rules};
-use crate::trail::Trail;
+use crate::trail::{HOPS_MAX, Trail};
 use crate::upstream::{Upstream, Wait, strong};
 use crate::vod::Vod;
 use bytes::Bytes;
@@ -109,7 +109,8 @@ type Outcome = Result<Arc<Document>, Failure>;
 /// What is known about one key.
 #[derive(Debug, Default)]
 struct Desk {
-    running: Option<watch::Receiver<Option<Outcome>>>,
+    /// Who fetches it, and behind how many edges he is who asked for that.
+    running: Option<(watch::Receiver<Option<Outcome>>, usize)>,
     last: Option<(Outcome, Instant)>,
     good: Option<Arc<Document>>,
 }
@@ -175,21 +176,39 @@ impl Documents {
         prefer: &[usize],
         trail: &Trail,
     ) -> Result<(Arc<Document>, How), Failure> {
+        let mut tries = 0..HOPS_MAX;
+        loop {
+            let (result, hops) = self.once(key, rules, prefer, trail).await;
+            match result {
+                Err(failure) if failure.is_of_a_longer_way(hops, trail.len()) && tries.next().is_some() => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// The document, or why there is none; and behind how many edges he is for whom that was found out.
+    async fn once(
+        &self,
+        key: &Key,
+        rules: &Rules,
+        prefer: &[usize],
+        trail: &Trail,
+    ) -> (Result<(Arc<Document>, How), Failure>, usize) {
         let now = Instant::now();
-        let (mut running, how, spare) = {
+        let ((mut running, hops), how, spare) = {
             let mut desks = self.shared.lock();
             if desks.len() >= DESKS_MAX && !desks.contains_key(key) {
                 make_place(&mut desks);
             }
             if desks.len() >= DESKS_MAX && !desks.contains_key(key) {
-                return Err(Failure::Busy);
+                return (Err(Failure::Busy), 0);
             }
             let desk = desks.entry(key.clone()).or_default();
             let spare = desk.good.clone().filter(|good| good.kept(now) < rules.stale);
             if let Some(known) = desk.known(rules, now) {
-                return or_spare(known, How::Hit, spare);
+                return (or_spare(known, How::Hit, spare), 0);
             }
-            let joined = desk.running.clone().filter(|running| running.has_changed().is_ok());
+            let joined = desk.running.clone().filter(|(running, _)| running.has_changed().is_ok());
             let how = if joined.is_some() { How::Collapsed } else { How::Miss };
             let running = joined.unwrap_or_else(|| self.start(desk, key.clone(), prefer.to_vec(), trail.clone()));
             (running, how, spare)
@@ -199,7 +218,7 @@ impl Documents {
         let answer = match &spare {
             Some(spare) => match timeout(rules.patience, answer).await {
                 Ok(answer) => answer,
-                Err(_) => return Ok((Arc::clone(spare), How::Late)),
+                Err(_) => return (Ok((Arc::clone(spare), How::Late)), hops),
             },
             None => answer.await,
         };
@@ -207,7 +226,7 @@ impl Documents {
             Ok(outcome) => outcome.clone().unwrap_or(Err(Failure::Abandoned)),
             Err(_) => Err(Failure::Abandoned),
         };
-        or_spare(outcome, how, spare)
+        (or_spare(outcome, how, spare), hops)
     }
 
     /// Forgets what nobody will be told any more.
@@ -224,15 +243,25 @@ impl Documents {
         self.shared.lock().len()
     }
 
-    fn start(&self, desk: &mut Desk, key: Key, prefer: Vec<usize>, trail: Trail) -> watch::Receiver<Option<Outcome>> {
-        let (sender, receiver) = watch::channel(None);
-        desk.running = Some(receiver.clone());
+    fn start(
+        &self,
+        desk: &mut Desk,
+        key: Key,
+        prefer: Vec<usize>,
+        trail: Trail,
+    ) -> (watch::Receiver<Option<Outcome>>, usize) {
+        let ((sender, receiver), hops) = (watch::channel(None), trail.len());
+        desk.running = Some((receiver.clone(), hops));
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn(async move {
             let outcome = shared.bring(&key, &prefer, &trail).await.map(Arc::new);
             if let Some(desk) = shared.lock().get_mut(&key) {
                 desk.running = None;
-                desk.last = Some((outcome.clone(), Instant::now()));
+                // What was refused for the way by which one viewer came is no news for others.
+                let common = outcome.as_ref().err().is_none_or(|failure| !failure.is_of_a_longer_way(hops, 0));
+                if common {
+                    desk.last = Some((outcome.clone(), Instant::now()));
+                }
                 if let Ok(document) = &outcome
                     && document.is_good()
                 {
@@ -241,7 +270,7 @@ impl Documents {
             }
             sender.send_replace(Some(outcome));
         });
-        receiver
+        (receiver, hops)
     }
 }
 
@@ -289,7 +318,7 @@ impl Desk {
 
     /// A task that is gone without a word leaves its receiver behind.
     fn drop_ended(&mut self) {
-        if self.running.as_ref().is_some_and(|running| running.has_changed().is_err()) {
+        if self.running.as_ref().is_some_and(|(running, _)| running.has_changed().is_err()) {
             self.running = None;
         }
     }

@@ -54,6 +54,9 @@ pub(crate) enum Failure {
     /// Every slot for requests to the origins is taken.
     #[error("too many requests wait for the origin or the store")]
     Busy,
+    /// As many wait here as may, in all or from one address.
+    #[error("as many wait here as may, or as many from one address: try again in a moment")]
+    Crowd,
     /// The edge's memory is full of what viewers are still reading.
     #[error("the edge has no memory left for this")]
     NoRoom,
@@ -76,10 +79,18 @@ impl Failure {
             | Self::StandsStill(_)
             | Self::StoreAway
             | Self::Busy
+            | Self::Crowd
             | Self::NoRoom
             | Self::Leaving => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,
         }
+    }
+
+    /// Whether this was refused because of the way by which a request came here that named so many edges (a ring, or too
+    /// many of them), and one that named only `own` may fare better. What a request says of its way may be made up: it must
+    /// not be told to others.
+    pub(crate) fn is_of_a_longer_way(&self, hops: usize, own: usize) -> bool {
+        *self == Self::Origin(StatusCode::LOOP_DETECTED) && own < hops
     }
 
     /// A short name from a fixed set, for metrics.
@@ -98,6 +109,7 @@ impl Failure {
             Self::StoreAway => "store_away",
             Self::StoreRefused => "store_refused",
             Self::Busy => "busy",
+            Self::Crowd => "crowd",
             Self::NoRoom => "no_room",
             Self::Leaving => "leaving",
             Self::Abandoned => "abandoned",
@@ -117,6 +129,7 @@ mod tests {
             (Failure::Origin(StatusCode::SERVICE_UNAVAILABLE), 503),
             (Failure::Origin(StatusCode::INTERNAL_SERVER_ERROR), 502),
             (Failure::Busy, 503),
+            (Failure::Crowd, 503),
             (Failure::NoRoom, 503),
             (Failure::Short { got: 1, length: 2 }, 502),
         ] {

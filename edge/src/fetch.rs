@@ -8,6 +8,7 @@ mod race;
 
 use crate::cache::{Cache, Fetching, Ticket, Verdict};
 use crate::failure::Failure;
+use crate::favourites::Favourites;
 use crate::flight::{Head, Writer};
 use crate::hedge::Hedge;
 use crate::hub::Board;
@@ -17,6 +18,7 @@ use crate::trail::Trail;
 use crate::upstream::{Answer, Feed, Upstream, Wait};
 use crate::vod::Vod;
 use http::StatusCode;
+use media::name::StreamName;
 use media::route::{File, Route};
 use metrics::counter;
 use std::sync::{Arc, Mutex};
@@ -46,6 +48,8 @@ pub(crate) struct Fetcher {
     pub(crate) hedge: Arc<Mutex<Hedge>>,
     /// The longest wait for that.
     pub(crate) hedge_after: Duration,
+    /// Who has the streams that nobody follows.
+    pub(crate) favourites: Arc<Favourites>,
     /// Who waits for the fetches when the edge ends.
     pub(crate) tasks: TaskTracker,
     /// Ends them all.
@@ -57,8 +61,10 @@ pub(crate) struct Fetcher {
 pub(crate) struct Job {
     /// The address, as the origins know it.
     pub(crate) key: Key,
-    /// Origins that have the same, the best first.
+    /// Origins to be asked, the best first.
     pub(crate) origins: Vec<usize>,
+    /// The stream of which it is, if nobody follows that: then these origins may differ.
+    pub(crate) unfollowed: Option<StreamName>,
     /// How to wait for the answer.
     pub(crate) wait: Wait,
     /// The board that will list it, under which name, and of which lineage it is.
@@ -94,7 +100,9 @@ impl Fetcher {
                 writer.finish()
             }
             Err(failure) => {
-                let until = now.checked_add(rules.broken).filter(|_| writer.is_blank());
+                // What was refused for the way by which one viewer came is no news for others.
+                let common = writer.is_blank() && !failure.is_of_a_longer_way(job.trail.len(), 0);
+                let until = now.checked_add(rules.broken).filter(|_| common);
                 self.cache.settle(&ticket, until.map_or(Verdict::Forget, Verdict::Negative));
                 writer.fail(failure.clone());
                 Err(failure)
@@ -115,6 +123,9 @@ impl Fetcher {
         }
         let (origin, Answer { head, mut feed }) = self.first_answer(job).await?;
         let (status, length) = (head.status, head.length);
+        if let Some(name) = job.unfollowed.as_ref().filter(|_| status == StatusCode::OK) {
+            self.favourites.answered(name, origin, Instant::now());
+        }
         let limit = if status == StatusCode::OK { OBJECT_BYTES_MAX } else { REFUSAL_BYTES_MAX };
         let announced = length.unwrap_or(0);
         if announced > limit {

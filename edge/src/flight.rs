@@ -21,7 +21,7 @@ use slab::Slab;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub(crate) struct Head {
 #[derive(Debug)]
 pub(crate) struct Flight {
     state: Mutex<State>,
+    /// Edges that the request came through for which it was begun, once that is said.
+    hops: OnceLock<usize>,
 }
 
 #[derive(Debug)]
@@ -120,7 +122,7 @@ pub(crate) fn begin(charge: Charge, life: Life) -> (Writer, Arc<Flight>) {
         charge,
         whole: None,
     };
-    let flight = Arc::new(Flight { state: Mutex::new(state) });
+    let flight = Arc::new(Flight { state: Mutex::new(state), hops: OnceLock::new() });
     (Writer { flight: Arc::clone(&flight), filler: None }, flight)
 }
 
@@ -139,6 +141,22 @@ impl Flight {
     /// Why it failed, if it did.
     pub(crate) fn failure(&self) -> Option<Failure> {
         self.lock().end.clone().and_then(Result::err)
+    }
+
+    /// Whether what readers wait for first is known: the head, or that there will be none.
+    pub(crate) fn is_answered(&self) -> bool {
+        let state = self.lock();
+        state.head.is_some() || state.end.is_some()
+    }
+
+    /// Says through how many edges the request came for which it was begun. The first word counts.
+    pub(crate) fn begun_behind(&self, hops: usize) {
+        self.hops.get_or_init(|| hops);
+    }
+
+    /// Through how many edges the request came for which it was begun.
+    pub(crate) fn hops(&self) -> usize {
+        self.hops.get().copied().unwrap_or(0)
     }
 
     /// True while bytes may still come.

@@ -4,9 +4,11 @@
 //! asking is `room`'s. Whatever viewers ask, and however many, upstream there is one question per track and origin.
 
 mod board;
+mod parking;
 mod room;
 
 pub(crate) use board::{Board, Listed, Place};
+pub(crate) use parking::Parked;
 
 use crate::depot::Depot;
 use crate::document::{Document, How};
@@ -20,9 +22,11 @@ use crate::trail::Trail;
 use crate::upstream::Upstream;
 use media::name::StreamName;
 use media::route::{File, Route};
+use parking::Parking;
 use room::Room;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
@@ -35,9 +39,6 @@ const ROOMS_MAX: usize = 2048;
 /// Lineages that one room may use up.
 const LINEAGES: u32 = 1 << 12;
 
-/// Most viewers who may wait at a time.
-const PARKED_MAX: usize = 100_000;
-
 /// How long a room without viewers is remembered, so that what it showed doesn't go back.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
@@ -45,7 +46,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Hub {
     rooms: Mutex<HashMap<StreamName, Arc<Room>>>,
-    parked: AtomicUsize,
+    parking: Parking,
     /// The next room's first lineage. 0 stands for media that nobody follows.
     lineages: AtomicU32,
     shared: Arc<Shared>,
@@ -88,14 +89,14 @@ impl Hub {
     pub(crate) fn new(shared: Shared) -> Self {
         Self {
             rooms: Mutex::default(),
-            parked: AtomicUsize::new(0),
+            parking: Parking::default(),
             lineages: AtomicU32::new(1),
             shared: Arc::new(shared),
         }
     }
 
-    /// Answers a media playlist request, now or when the stream has come so far.
-    pub(crate) async fn get(&self, key: &Key, trail: &Trail) -> Result<Reply, Failure> {
+    /// Answers a media playlist request of a viewer at `peer`, now or when the stream has come so far.
+    pub(crate) async fn get(&self, key: &Key, peer: IpAddr, trail: &Trail) -> Result<Reply, Failure> {
         let (name, track) = Track::of(&key.route).ok_or(Failure::Nonsense("no media playlist's address"))?;
         let room = self.room(&name, trail)?;
         let (mut board, new) = room.ask(track, trail).ok_or(Failure::Busy)?;
@@ -130,7 +131,7 @@ impl Hub {
             };
             waited = true;
             let limit = self.shared.policy.parked(target);
-            self.park(&mut board, begun, limit).await?;
+            self.wait(&mut board, peer, begun, limit).await?;
         }
     }
 
@@ -165,7 +166,15 @@ impl Hub {
 
     /// Forgets rooms that nobody was in for a while.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.lock().retain(|_, room| !room.is_over(now, REMEMBERED));
+        let over = |name: &StreamName, room: &Arc<Room>| {
+            let over = room.is_over(now, REMEMBERED);
+            // Who led it is asked first for what is left of it.
+            if let Some(lead) = room.group().first().filter(|_| over) {
+                self.shared.depot.fetcher.favourites.answered(name, *lead, now);
+            }
+            over
+        };
+        self.lock().retain(|name, room| !over(name, room));
     }
 
     /// How each known stream is doing.
@@ -176,12 +185,17 @@ impl Hub {
 
     /// Viewers who wait.
     pub(crate) fn parked(&self) -> usize {
-        self.parked.load(Ordering::Relaxed)
+        self.parking.count()
+    }
+
+    /// A place for a viewer at `peer` who is to wait.
+    pub(crate) fn park(&self, peer: IpAddr) -> Result<Parked<'_>, Failure> {
+        self.parking.park(peer)
     }
 
     /// Waits for the next notice of a board.
-    async fn park(&self, board: &mut Board, begun: Instant, limit: Duration) -> Result<(), Failure> {
-        let _place = Parked::new(&self.parked).ok_or(Failure::Busy)?;
+    async fn wait(&self, board: &mut Board, peer: IpAddr, begun: Instant, limit: Duration) -> Result<(), Failure> {
+        let _place = self.park(peer)?;
         let still = || Failure::StandsStill(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         let until = begun.checked_add(limit).ok_or_else(still)?;
         let change = async {
@@ -220,21 +234,5 @@ impl Hub {
     fn lock(&self) -> MutexGuard<'_, HashMap<StreamName, Arc<Room>>> {
         // Nothing panics while it holds the lock.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A viewer who waits, counted.
-struct Parked<'a>(&'a AtomicUsize);
-
-impl<'a> Parked<'a> {
-    fn new(count: &'a AtomicUsize) -> Option<Self> {
-        let add = |count: usize| (count < PARKED_MAX).then_some(count + 1);
-        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok().map(|_| Self(count))
-    }
-}
-
-impl Drop for Parked<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -3,8 +3,8 @@
 //! Start reading with `serve`, which is a request's life. Below it: `key` (what is asked for), `policy` (the table),
 //! `hub` (live playlists: viewers park, followers ask) over `follow` (the state machine: who leads, what is shown) and
 //! `playlist` (their text), `document` (other small texts), `depot` over `cache`, `flight` and `fetch` (media files, one
-//! fetch each), `upstream` over `origins` (whom to ask), `vod` (recordings, from a store). `key`, `policy`, `playlist`, `follow`, `hedge`, `trail` and
-//! `origins` are pure; `flight` and `cache` are driven by whoever calls them.
+//! fetch each), `upstream` over `origins` and `favourites` (whom to ask), `vod` (recordings, from a store). `key`, `policy`,
+//! `playlist`, `follow`, `hedge`, `trail` and `origins` are pure; `flight` and `cache` are driven by whoever calls them.
 //!
 //! Knows nothing of how streams are made: what it needs of a playlist it reads from its text.
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@ mod cache;
 mod depot;
 mod document;
 mod failure;
+mod favourites;
 mod fetch;
 mod flight;
 mod follow;
@@ -35,6 +36,7 @@ pub use upstream::BadOrigin;
 use cache::Cache;
 use depot::Depot;
 use document::Documents;
+use favourites::Favourites;
 use fetch::Fetcher;
 use hedge::Hedge;
 use hub::{Hub, Shared};
@@ -148,6 +150,7 @@ impl Edge {
             cache: Arc::clone(&cache),
             hedge: Arc::new(Mutex::new(Hedge::default())),
             hedge_after: policy.part() / 2,
+            favourites: Arc::new(Favourites::default()),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };
@@ -164,8 +167,9 @@ impl Edge {
             leaving: shutdown.clone(),
         });
         let hosts = config.edge.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-        let meters = Meters::default();
-        let front = Front { parts: Arc::new(FrontParts { own, hosts, policy, depot, documents, hub, meters }) };
+        let (meters, closing) = (Meters::default(), shutdown.child_token());
+        let parts = FrontParts { own, hosts, policy, depot, documents, hub, meters, closing };
+        let front = Front { parts: Arc::new(parts) };
         let ledgers = [media_ledger, texts];
         let state = State { front, ledgers, upstream, tls };
         Ok(Self { listener, address, secure, state, tasks, stop, shutdown })
@@ -251,6 +255,11 @@ impl Handle {
         known.then_some(()).ok_or_else(|| PinError::Stream(name.clone()))
     }
 
+    /// Tells balancers, who ask at `/healthz`, to send nobody here any more. All else goes on until the shutdown.
+    pub fn close(&self) {
+        self.0.front.parts.closing.cancel();
+    }
+
     fn index(&self, given: &str) -> Result<usize, PinError> {
         let bare = given.strip_prefix("http://").unwrap_or(given).trim_end_matches('/');
         let all: Vec<String> = self.0.upstream.stat().into_iter().map(|(name, _)| name).collect();
@@ -270,6 +279,7 @@ async fn keep_house(state: State, stop: CancellationToken) {
         }
         let (parts, now) = (&state.front.parts, Instant::now());
         parts.depot.cache.sweep(now);
+        parts.depot.fetcher.favourites.sweep(now);
         parts.documents.sweep(now);
         parts.hub.sweep(now);
         let stat = parts.depot.cache.stat();

@@ -6,7 +6,7 @@
 mod compose;
 mod text;
 
-pub(crate) use compose::{Piece, Shift, compose, delta, pieces};
+pub(crate) use compose::{Piece, Shift, Told, compose, delta, pieces};
 pub(crate) use text::Text;
 
 use media::hls::reload::{Answer, Ask, Tip, judge};
@@ -176,7 +176,31 @@ mod tests {
         assert_eq!((whole.part, whole.blocking), (Some(Duration::from_millis(500)), true));
         // What is made of it here is what the origin would have made.
         assert_eq!(delta(&text).unwrap(), playlist.render_delta());
-        assert_eq!(compose(&[], &text, 0, Shift::default(), Duration::ZERO), playlist.render());
+        assert_eq!(compose(&[], &text, 0, Shift::default(), Told::default()), playlist.render());
+    }
+
+    /// What is told after an origin with these durations took over from one that told `told`, in seconds.
+    #[track_caller]
+    fn check_told(told: (f64, Option<f64>), expected: &str) {
+        let seconds = Duration::from_secs_f64;
+        let told = Told { target: seconds(told.0), part: told.1.map(seconds) };
+        let head = compose(&[], &read(LIVE).unwrap(), 0, Shift::default(), told);
+        let tags = ["#EXT-X-TARGETDURATION:", "#EXT-X-PART-INF:", "#EXT-X-SERVER-CONTROL:"];
+        let told: Vec<&str> =
+            tags.iter().map(|tag| head.lines().find_map(|line| line.strip_prefix(tag)).unwrap()).collect();
+        assert_eq!(told.join(" "), expected);
+    }
+
+    #[test]
+    fn what_was_told_of_durations_stays_unless_it_is_not_true_any_more() {
+        let control = "CAN-SKIP-UNTIL=12.0,CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5";
+        check_told((2.0, Some(0.5)), &format!("2 PART-TARGET=0.5 {control}"));
+        check_told((0.0, None), &format!("2 PART-TARGET=0.5 {control}"));
+        check_told((1.0, Some(0.25)), &format!("2 PART-TARGET=0.5 {control}"));
+        let longer = "CAN-SKIP-UNTIL=12.0,CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=3";
+        check_told((2.0, Some(1.0)), &format!("2 PART-TARGET=1 {longer}"));
+        let longer = "CAN-SKIP-UNTIL=36,CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.536";
+        check_told((6.0, Some(0.512)), &format!("6 PART-TARGET=0.512 {longer}"));
     }
 
     proptest! {

@@ -11,15 +11,16 @@ use crate::hub::{Hub, Listed, Reply};
 use crate::key::{Key, Refusal};
 use crate::meters::Meters;
 use crate::policy::{Class, Policy, Rules};
-use crate::trail::Trail;
+use crate::trail::{HOPS_MAX, Trail};
 use http::request::Parts;
 use http::{Response, StatusCode, Version, header};
 use media::route::Route;
 use metrics::counter;
 use service::http::{Body, Content, Handler, error};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// What viewers talk to. Cloning gives another handle to the same.
 #[derive(Debug, Clone)]
@@ -45,11 +46,20 @@ pub(crate) struct FrontParts {
     pub(crate) hub: Hub,
     /// Requests by class and outcome.
     pub(crate) meters: Meters,
+    /// Cancelled when balancers are to send nobody here any more.
+    pub(crate) closing: CancellationToken,
 }
 
+/// Where balancers ask whether to send viewers here. No address of a stream, and not of [`media::route`].
+const HEALTH: &str = "/healthz";
+
 impl Handler for Front {
-    async fn handle(&self, request: Parts, _peer: SocketAddr) -> Response<Body> {
-        let parts = &self.parts;
+    async fn handle(&self, request: Parts, peer: SocketAddr) -> Response<Body> {
+        let (parts, peer) = (&self.parts, peer.ip());
+        // Before all else: balancers ask by address, not by name, and often.
+        if request.uri.path() == HEALTH {
+            return parts.health();
+        }
         if !parts.answers_to(&request) {
             return refused(StatusCode::MISDIRECTED_REQUEST, "this server does not answer to that name");
         }
@@ -71,10 +81,10 @@ impl Handler for Front {
             Class::Playlist | Class::IFrames => {
                 let wants = Wants::of(&request.headers);
                 drop(request);
-                parts.playlist(wants, &key, &trail).await
+                parts.playlist(wants, &key, peer, &trail).await
             }
             class if class.is_document() => parts.document(&Wants::of(&request.headers), &key, class, &trail).await,
-            class => parts.media(&request, &key, class, &trail).await,
+            class => parts.media(&request, &key, class, peer, &trail).await,
         };
         match result {
             Ok((response, how)) => {
@@ -92,6 +102,14 @@ impl Handler for Front {
 type Answered = Result<(Response<Body>, How), Failure>;
 
 impl FrontParts {
+    /// Whether this edge takes viewers, in one line.
+    fn health(&self) -> Response<Body> {
+        match self.closing.is_cancelled() {
+            false => error(StatusCode::OK, "serving"),
+            true => error(StatusCode::SERVICE_UNAVAILABLE, "leaving"),
+        }
+    }
+
     async fn document(&self, wants: &Wants, key: &Key, class: Class, trail: &Trail) -> Answered {
         let rules = self.policy.rules(class);
         let prefer = self.hub.prefer(&key.route);
@@ -100,8 +118,8 @@ impl FrontParts {
         Ok((answer::document(wants, &document, &notes).await, how))
     }
 
-    async fn playlist(&self, wants: Wants, key: &Key, trail: &Trail) -> Answered {
-        match self.hub.get(key, trail).await? {
+    async fn playlist(&self, wants: Wants, key: &Key, peer: IpAddr, trail: &Trail) -> Answered {
+        match self.hub.get(key, peer, trail).await? {
             Reply::Refused(words) => Ok((error(StatusCode::BAD_REQUEST, words), How::Hit)),
             Reply::Missing => Ok((error(StatusCode::NOT_FOUND, missing(&key.route)), How::Hit)),
             Reply::Playlist(document, how, satisfied) => {
@@ -113,21 +131,30 @@ impl FrontParts {
         }
     }
 
-    async fn media(&self, request: &Parts, key: &Key, class: Class, trail: &Trail) -> Answered {
+    async fn media(&self, request: &Parts, key: &Key, class: Class, peer: IpAddr, trail: &Trail) -> Answered {
         let rules = self.policy.rules(class);
-        let (flight, how) = match self.hub.place(&key.route) {
-            Listed::Now(source) => self.depot.get(&key.route, source, trail)?,
-            Listed::Next(source, board) => self.depot.wait(&key.route, source, Some(board), trail)?,
-            Listed::Unknown(source) if rules.held => self.depot.wait(&key.route, source, None, trail)?,
-            Listed::Unknown(source) => self.depot.get(&key.route, source, trail)?,
-            Listed::Gone => {
-                let words = "there is no such file: the playlist neither lists it nor hints at it";
-                return Ok((error(StatusCode::NOT_FOUND, words), How::Hit));
+        let mut tries = 0..HOPS_MAX;
+        let (flight, how, mut reader, head) = loop {
+            let found = match self.hub.place(&key.route) {
+                Listed::Now(source) => self.depot.get(&key.route, source, trail)?,
+                Listed::Next(source, board) => self.depot.wait(&key.route, source, Some(board), trail)?,
+                Listed::Unknown(source) if rules.held => self.depot.wait(&key.route, source, None, trail)?,
+                Listed::Unknown(source) => self.depot.get(&key.route, source, trail)?,
+                Listed::Gone => {
+                    let words = "there is no such file: the playlist neither lists it nor hints at it";
+                    return Ok((error(StatusCode::NOT_FOUND, words), How::Hit));
+                }
+            };
+            let (flight, how) = found;
+            let _place = if flight.is_answered() { None } else { Some(self.hub.park(peer)?) };
+            let mut reader = flight.reader();
+            match reader.head().await {
+                Ok(head) => break (flight, how, reader, head),
+                Err(failure) if failure.is_of_a_longer_way(flight.hops(), trail.len()) && tries.next().is_some() => {}
+                Err(failure) => return Err(failure),
             }
         };
         let notes = Notes { how, told: rules.told, fresh: rules.fresh };
-        let mut reader = flight.reader();
-        let head = reader.head().await?;
         // Most ranges need the whole, and so does HTTP/1.0 without a length: there an end of the connection is no error.
         let needs_whole = head.status != StatusCode::OK
             || Span::of(request, &head) == Span::Other

@@ -2,6 +2,10 @@
 //!
 //! Kept in `CDN-Loop` (RFC 8586). What starts a follower or a fetch hands its trail on, with this edge's own name added:
 //! in a ring the first name comes round. Pure.
+//!
+//! Whoever asks can make a trail up, and what is begun for one is shared by many. So one that was refused upstream for its
+//! trail (508) is nobody else's answer: who came by a shorter way asks again, by his own. No trail is ever sent on that
+//! nobody came by, and none gets shorter on its way, so every ring still ends at the edge where it began.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -13,7 +17,7 @@ pub(crate) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 const PREFIX: &str = "live360-";
 
 /// Most tiers of edges one behind the other.
-const HOPS_MAX: usize = 4;
+pub(crate) const HOPS_MAX: usize = 4;
 
 /// Names of edges, first the one nearest to the viewer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod serve;
 
 use live::{Door, Registry};
 use media::name::StreamName;
+use record::Replay;
 use service::config::Config;
 use std::io;
 use std::net::SocketAddr;
@@ -59,6 +60,7 @@ pub struct Origin {
     http: TcpListener,
     addrs: Addrs,
     registry: Arc<Registry>,
+    replay: Replay,
     shutdown: CancellationToken,
 }
 
@@ -93,7 +95,8 @@ impl Origin {
         };
         let registry = Registry::new(config.clone(), program, shutdown.clone());
         registry.restore().map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
-        Ok(Self { rtmp, http, addrs, registry, shutdown })
+        let replay = Replay::new(config);
+        Ok(Self { rtmp, http, addrs, registry, replay, shutdown })
     }
 
     /// Where it listens.
@@ -108,14 +111,14 @@ impl Origin {
 
     /// Runs until shutdown, and then until every stream has put down what it had.
     pub async fn run(self) {
-        let Self { rtmp, http, addrs, registry, shutdown } = self;
+        let Self { rtmp, http, addrs, registry, replay, shutdown } = self;
         if addrs.rtmp.ip().is_loopback() {
             tracing::info!(
                 "encoders on this machine only: to let others publish, set origin.rtmp = \"0.0.0.0:{}\"",
                 addrs.rtmp.port()
             );
         }
-        let server = serve::Server::new(registry.clone(), shutdown.clone());
+        let server = serve::Server::new(registry.clone(), replay, shutdown.clone());
         let limits = service::http::Limits::new("origin");
         let ingest = Arc::new(Door(registry.clone()));
         tokio::join!(
@@ -124,6 +127,12 @@ impl Origin {
         );
         registry.finished().await;
     }
+}
+
+/// Finishes recordings whose origins are gone for good, and removes what is older than the config keeps, until shutdown.
+/// An [`Origin`] does so by itself; this is for other processes with the same stores, such as transcoders.
+pub async fn reconcile(config: Config, shutdown: CancellationToken) {
+    record::reconcile(&config, shutdown).await;
 }
 
 async fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {

@@ -3,42 +3,60 @@
 //!
 //! A stream holds a [`Tape`], which never makes it wait. Behind it a session has one thread that puts everything down on
 //! this machine's disk first (`keep`, `spool`), and one task for each store (`upload`). What has been recorded stands in
-//! a journal, and what follows from it is pure (`ledger`, `flv`). What a crash left is taken up at the next start.
+//! a journal, and what follows from it is pure (`ledger`, `flv`). When all is stored, `finish` writes what lists it. What a
+//! crash left is taken up at the next start; where there is none, another process goes by the copy of the journal that
+//! grows in the store (`log`, `reconcile`). What is too old is removed (`retention`).
 
 mod catalog;
+mod finish;
 mod flv;
 mod keep;
+mod keys;
 mod ledger;
+mod log;
+mod reconcile;
+mod replay;
+mod retention;
+mod shelf;
 mod spool;
+mod stores;
 mod tape;
 mod upload;
 
 pub(crate) use ledger::asset_id;
+pub(crate) use replay::{Failure as ReplayFailure, Reading, Replay};
 pub(crate) use tape::Tape;
 
 use catalog::Catalog;
-use keep::{End, Item, Keeper};
-use ledger::{Ledger, Line};
+use finish::Files;
+use keep::{Item, Keeper};
+use ledger::{End, Ledger, Line, Reason};
+use log::Log;
 use media::hls::compact_date;
 use media::name::StreamName;
 use metrics::{counter, gauge};
+use reconcile::{Held, Reconciler};
 use service::config::{Config, Record};
+use shelf::Shelf;
 use spool::{Place, Spool};
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
-use store::{Limits, Objects};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use stores::Stores;
 use tape::{ITEMS_WAITING_MAX, Open};
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Bytes of all streams that may wait on disk for their stores: a day of 20 Mb/s.
 const BACKLOG_BYTES_MAX: u64 = 200 << 30;
+
+/// Where below `data_dir` is kept what is not stored yet.
+const FOLDER: &str = "recording";
 
 /// How long leaving waits for what is on its way to the stores; the rest is stored after the next start.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
@@ -51,8 +69,11 @@ pub(crate) struct Recorder(Arc<Shared>);
 #[derive(Debug)]
 pub(crate) struct Shared {
     dir: PathBuf,
-    ingest: Door,
-    egress: Door,
+    stores: Arc<Stores>,
+    /// Sessions that nobody else in this process may finish.
+    held: Arc<Held>,
+    /// After how long without a sign of life others take a session for lost.
+    lost: Duration,
     catalog: Catalog,
     backlog: Backlog,
     /// Sessions that an earlier process left, until their streams are known to go on or not.
@@ -62,15 +83,6 @@ pub(crate) struct Shared {
     shutdown: CancellationToken,
     /// From then on nothing is waited for.
     abandon: CancellationToken,
-}
-
-/// A store, opened when it is first needed: it may be away when the process starts.
-#[derive(Debug)]
-struct Door {
-    url: String,
-    objects: OnceCell<Objects>,
-    /// Whether the last attempt failed: the operator hears of the first of many.
-    failing: AtomicBool,
 }
 
 /// What waits on disk for the stores.
@@ -83,47 +95,48 @@ struct Backlog {
 #[derive(Debug)]
 pub(crate) struct Status {
     words: Mutex<String>,
+    shelf: Shelf,
 }
 
 impl Recorder {
     /// A recorder that keeps below `data_dir/recording` what is not stored yet, and takes up what is there.
     pub(crate) fn open(config: &Config, shutdown: CancellationToken) -> Self {
-        let dir = config.data_dir.join("recording");
+        let dir = config.data_dir.join(FOLDER);
         let sessions = folders(&dir).into_iter().flat_map(|stream| folders(&stream)).map(Spool::at);
-        let left = Mutex::new(sessions.map(|spool| (spool.clone(), spool.ledger())).collect());
-        let door = |url: String| Door { url, objects: OnceCell::new(), failing: AtomicBool::new(false) };
-        let (ingest, egress) = (door(config.ingest()), door(config.egress()));
+        let left: Vec<(Spool, Ledger)> = sessions.map(|spool| (spool.clone(), spool.ledger())).collect();
+        let (stores, held) = (Arc::new(Stores::of(config)), Arc::new(Held::default()));
+        left.iter().for_each(|(_, ledger)| held.insert((ledger.name.clone(), ledger.session.clone())));
         let recorder = Self(Arc::new(Shared {
             dir,
-            ingest,
-            egress,
+            stores: stores.clone(),
+            held: held.clone(),
+            lost: Duration::from_secs(config.record_lost_s),
             catalog: Catalog::default(),
             backlog: Backlog::default(),
-            left,
+            left: Mutex::new(left),
             tasks: TaskTracker::new(),
-            shutdown,
+            shutdown: shutdown.clone(),
             abandon: CancellationToken::new(),
         }));
         let shared = recorder.0.clone();
         recorder.0.tasks.spawn(async move { shared.watch_catalog().await });
+        recorder.0.tasks.spawn(Reconciler::new(config, stores, held).run(shutdown));
         recorder
     }
 
     /// A stream's tape. `since` is the anchor of the epoch that it goes on with, if it does: then its session goes on too.
     pub(crate) fn tape(&self, name: &StreamName, record: Record, since: Option<i64>) -> Tape {
         let words = if record == Record::Off { "off" } else { "on" };
-        let status = Arc::new(Status { words: Mutex::new(words.to_owned()) });
+        let status = Arc::new(Status::new(words));
         let open = since.filter(|_| record != Record::Off).and_then(|anchor| self.resume(name, anchor, &status));
         Tape { recorder: self.clone(), name: name.clone(), record, status, open }
     }
 
     /// Finishes the sessions that no stream goes on with. To be called when all streams that go on have their tapes.
-    ///
-    /// Sessions of an origin that never comes back are not seen here: that takes a reconciler over the stores.
     pub(crate) fn finish_left(&self) {
         for (spool, ledger) in std::mem::take(&mut *self.left()) {
             let at_ms = spool.touched_ms();
-            let status = Arc::new(Status { words: Mutex::new("on".to_owned()) });
+            let status = Arc::new(Status::new("on"));
             if ledger.name.is_empty() {
                 // Not even its first line is there: nothing was recorded, or it is none of ours.
                 match spool.waiting() {
@@ -134,7 +147,7 @@ impl Recorder {
             }
             tracing::info!(stream = ledger.name, session = ledger.session, "finishing a recording that was cut off");
             let open = self.start(spool, ledger, &status);
-            let _ = open.end.set(End { reason: "lost", at_ms });
+            let _ = open.end.set(End { reason: Reason::Lost, at_ms });
         }
     }
 
@@ -186,6 +199,7 @@ impl Recorder {
         tracing::info!(stream = %name, session = ledger.session, "going on with a recording");
         let noted: Vec<_> = ledger.newest().collect();
         let sizes = spool.segments();
+        status.shelf.went_before(ledger.entries());
         let mut open = self.start(spool, ledger, status);
         (open.anchor, open.noted, open.sizes) = (Some(anchor), noted.into_iter().collect(), sizes);
         Some(open)
@@ -193,6 +207,7 @@ impl Recorder {
 
     /// Starts what is behind a session.
     fn start(&self, spool: Spool, ledger: Ledger, status: &Arc<Status>) -> Open {
+        self.0.held.insert((ledger.name.clone(), ledger.session.clone()));
         let (items, queue) = mpsc::channel(ITEMS_WAITING_MAX);
         let (queued, end) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::new()));
         let session = Session {
@@ -229,38 +244,74 @@ impl Session {
     /// Until all is put down and stored, or the process ends.
     async fn run(self) {
         let Self { shared, spool, ledger, status, queue, queued, end } = self;
-        let (mut uploads, mut uploading) = (BTreeMap::new(), tokio::task::JoinSet::new());
+        let (stores, log) = (shared.stores.clone(), Log::new(&ledger, now_ms()));
+        let held = (ledger.name.clone(), ledger.session.clone());
+        let live = tokio::spawn(log::live(stores.clone(), log.clone(), reconcile::every(shared.lost)));
+        let _live = AbortOnDrop(live);
+        let (mut uploads, mut storing) = (BTreeMap::new(), tokio::task::JoinSet::new());
         for place in [Place::Ingest, Place::Egress] {
             let (sender, files) = mpsc::unbounded_channel();
             uploads.insert(place, sender);
-            uploading.spawn(upload::upload(shared.clone(), place, files));
+            storing.spawn(upload::upload(shared.clone(), place, files));
         }
-        let mut keeper = Keeper::new(shared.clone(), spool.clone(), ledger, status, uploads, queued);
+        storing.spawn(log::keep(stores, log.clone(), shared.shutdown.clone(), shared.abandon.clone()));
+        let mut keeper =
+            Keeper::new(shared.clone(), spool.clone(), ledger, status.clone(), uploads, log.clone(), queued);
         let kept = tokio::task::spawn_blocking(move || {
             keeper.take_up();
             keeper.record(queue);
-            end.get().is_some_and(|end| keeper.finish(end))
+            keeper.end(end.get().copied())
         });
-        let finished = kept.await.unwrap_or(false);
-        let stored = uploading.join_all().await.into_iter().all(|stored| stored);
-        if finished && stored {
+        let kept = kept.await;
+        // Also after a panic there: nothing more comes.
+        log.close();
+        let stored = storing.join_all().await.into_iter().all(|stored| stored);
+        if let Ok(ledger) = kept
+            && let Some(end) = ledger.end
+            && stored
+            && shared.finish(&ledger, end, &status).await
+        {
             // Gone together with its last file in the stores.
             let _ = tokio::task::spawn_blocking(move || spool.remove()).await;
+            shared.held.remove(&held);
         }
     }
 }
 
-impl Shared {
-    /// The store of a place.
-    async fn objects(&self, place: Place) -> Result<Objects, store::Error> {
-        let door = self.door(place);
-        door.objects.get_or_try_init(|| Objects::open(&door.url, Limits::PATIENT)).await.cloned()
-    }
+/// A task that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
 
-    fn door(&self, place: Place) -> &Door {
-        match place {
-            Place::Ingest => &self.ingest,
-            Place::Egress => &self.egress,
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Shared {
+    /// Makes a session whole whose files are stored, however often that takes. `false` if the process ends before.
+    async fn finish(&self, ledger: &Ledger, end: End, status: &Status) -> bool {
+        let mut failures: u32 = 0;
+        loop {
+            let words = status.words();
+            let finished = tokio::select! {
+                finished = finish::finish(&self.stores, ledger, Files::Stored, end, &words) => finished,
+                () = self.abandon.cancelled() => return false,
+            };
+            match finished {
+                Ok(entry) => {
+                    entry.inspect(|entry| self.catalog.add(entry));
+                    return true;
+                }
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    counter!("live360_recording_store_failures_total").increment(1);
+                    tracing::error!(stream = ledger.name, %error, failures, "can't finish a recording yet");
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(upload::pause(failures)) => {}
+                () = self.shutdown.cancelled() => return false,
+            }
         }
     }
 
@@ -268,22 +319,32 @@ impl Shared {
     async fn watch_catalog(&self) {
         let mut failing = false;
         loop {
-            let refreshed = tokio::select! {
-                refreshed = async { self.catalog.refresh(&self.objects(Place::Egress).await?).await } => refreshed,
+            let look = async {
+                self.catalog.refresh(&self.stores.egress().await?).await?;
+                self.catalog.count(&self.stores.ingest().await?).await
+            };
+            let looked = tokio::select! {
+                looked = look => looked,
                 () = self.shutdown.cancelled() => return,
             };
-            if let Err(error) = &refreshed
+            if let Err(error) = &looked
                 && !failing
             {
                 tracing::warn!(%error, "can't list recordings");
             }
-            failing = refreshed.is_err();
+            failing = looked.is_err();
             tokio::select! {
-                () = tokio::time::sleep(catalog::EVERY) => {}
+                () = tokio::time::sleep(self.catalog.every()) => {}
                 () = self.shutdown.cancelled() => return,
             }
         }
     }
+}
+
+/// Finishes recordings whose origins are gone, and removes what is too old, until shutdown. Every origin does this by
+/// itself; this is for processes beside them, so that it is done also when the last origin is gone.
+pub(crate) async fn reconcile(config: &Config, shutdown: CancellationToken) {
+    Reconciler::new(config, Arc::new(Stores::of(config)), Arc::default()).run(shutdown).await;
 }
 
 impl Backlog {
@@ -301,6 +362,20 @@ impl Backlog {
 }
 
 impl Status {
+    fn new(words: &str) -> Self {
+        Self { words: Mutex::new(words.to_owned()), shelf: Shelf::default() }
+    }
+
+    /// What has been recorded.
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    /// Whether what comes will be recorded.
+    pub(crate) fn goes_on(&self) -> bool {
+        *self.lock() == "on"
+    }
+
     /// In words: `on`, `off` or `stopped: …`.
     pub(crate) fn words(&self) -> String {
         self.lock().clone()
@@ -327,6 +402,12 @@ impl Status {
     fn lock(&self) -> std::sync::MutexGuard<'_, String> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// UTC in ms.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The folders in a folder; none if there is none.

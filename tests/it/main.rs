@@ -3,6 +3,7 @@
 
 mod browser;
 mod cli;
+mod dvr;
 mod encoders;
 mod failover;
 mod leaving;

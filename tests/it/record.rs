@@ -1,5 +1,8 @@
 //! Recording and instant VOD: real encoders in, assets out, whatever dies or fills up in between.
 
+mod buckets;
+mod lost;
+
 use e2e::{Ffmpeg, Server, Source, Viewer, make_media, tool, wait_for};
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -277,6 +280,8 @@ async fn a_full_disk_stops_the_recording_and_not_the_stream() {
     .await;
     assert_eq!(recording, "stopped: disk full");
     assert!(server.log().contains("recording stopped: disk full"), "{}", server.log());
+    let metrics = String::from_utf8(server.admin().fetch("/metrics").await.to_vec()).expect("UTF-8");
+    assert!(metrics.contains("live360_recordings_stopped_total 1\n"), "{metrics}");
     let before = viewer.playlist("foo", "320w").await;
     let after = viewer.wait_segments("foo", "320w", before.media.segments.len() + 2).await;
     assert!((0..after.media.segments.len()).all(|index| !after.is_gap(index)), "{}", after.text);

@@ -5,6 +5,7 @@
 #![allow(clippy::panic, reason = "a harness's panic is a test's report")]
 
 pub mod balancer;
+pub mod bucket;
 pub mod flv;
 pub mod metadata;
 pub mod origin;
@@ -13,7 +14,9 @@ mod publisher;
 pub mod rtmp;
 pub mod served;
 mod server;
+pub mod simulation;
 mod viewer;
+pub mod vod;
 
 pub use publisher::{Ffmpeg, Source, make_media, tool};
 pub use server::{Server, binary, run};

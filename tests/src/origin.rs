@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -25,7 +26,11 @@ pub const NEXT: &str = "_HLS_msn=9&_HLS_part=1";
 /// Bytes of every other segment and part.
 const SMALL_BYTES: usize = 1000;
 
-const TEXT: &str = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:2\n#EXT-X-PART-INF:PART-TARGET=0.5\n\
+/// Between two bytes of the slow segment: just fast enough for an edge not to take the origin for dead.
+const DRIP: Duration = Duration::from_secs(2);
+
+/// The target duration is long, so that viewers are parked for longer than any test takes.
+const TEXT: &str = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:30\n#EXT-X-PART-INF:PART-TARGET=0.5\n\
 #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5\n#EXT-X-MEDIA-SEQUENCE:4\n\
 #EXTINF:2.0,\n4.m4s\n#EXTINF:2.0,\n5.m4s\n#EXTINF:2.0,\n6.m4s\n#EXTINF:2.0,\n7.m4s\n#EXTINF:2.0,\n8.m4s\n\
 #EXT-X-PART:DURATION=0.5,URI=\"9.0.m4s\"\n#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"9.1.m4s\"\n";
@@ -103,10 +108,17 @@ async fn connection(
             PLAYLIST => answer(&mut stream, "application/vnd.apple.mpegurl", TEXT.as_bytes()).await?,
             SLOW => {
                 let bytes = slow_bytes();
-                let (first, rest) = bytes.split_at(SLOW_BYTES / 2);
+                let (first, mut rest) = bytes.split_at(SLOW_BYTES / 2);
                 stream.write_all(head_of(200, "video/mp4", SLOW_BYTES).as_bytes()).await?;
                 stream.write_all(first).await?;
-                gate.cancelled().await;
+                let mut tick = tokio::time::interval(DRIP);
+                while let Some((byte, more)) = rest.split_first() {
+                    if gate.run_until_cancelled(tick.tick()).await.is_none() {
+                        break;
+                    }
+                    stream.write_all(&[*byte]).await?;
+                    rest = more;
+                }
                 stream.write_all(rest).await?;
             }
             "/hls/still/source/9.1.m4s" => std::future::pending().await,

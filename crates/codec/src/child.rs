@@ -4,8 +4,9 @@
 //! happens to the parent. Knows nothing of what the ladder does; what to do when a child is gone or behind is the
 //! caller's policy.
 
+pub(crate) mod log;
 mod serve;
-mod spawn;
+pub(crate) mod spawn;
 
 pub use serve::serve;
 
@@ -17,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{self, ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{self, ChildStdin, ChildStdout};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -31,13 +32,6 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// Messages from the child that wait for [`Child::recv`]. Beyond it the child waits, then its input queue fills.
 const OUTPUT_MESSAGES: usize = 256;
-
-/// Lines of the child's log that are passed on, in each span of time; the rest is counted. Damaged video makes many.
-const LOG_LINES: u32 = 20;
-const LOG_SPAN: Duration = Duration::from_secs(10);
-
-/// Longest line of the child's log that is passed on, in bytes.
-const LOG_LINE_BYTES: usize = 500;
 
 /// What a child may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +83,8 @@ impl Child {
     /// parent), at a lower priority than the parent's. Settings that the ladder refuses come back as
     /// [`FromLadder::Failed`].
     pub async fn spawn(exe: &Path, settings: Settings, limits: Limits) -> Result<Self, Error> {
-        let mut process = spawn::spawn(exe, limits.memory_bytes).await?;
+        let bounds = spawn::Bounds { memory_bytes: limits.memory_bytes, cpu_s: None, files: None };
+        let mut process = spawn::spawn(exe, COMMAND, bounds).await?;
         let piped = || Error::Io { what: "the ladder's pipes", source: std::io::ErrorKind::BrokenPipe.into() };
         let stdin = process.stdin.take().ok_or_else(piped)?;
         let stdout = process.stdout.take().ok_or_else(piped)?;
@@ -102,7 +97,7 @@ impl Child {
         tasks.spawn(mind(process, pid, kill.clone()));
         tasks.spawn(write(stdin, messages, limits.stall, kill.clone()));
         tasks.spawn(read(stdout, sender, kill.clone()));
-        tasks.spawn(forward(stderr, pid));
+        tasks.spawn(log::forward(stderr, pid, "ladder", |_| ()));
         let room = Arc::new(Semaphore::new(limits.queue_bytes as usize));
         let child = Self { pid, input, room, output, kill, tasks };
         // The queue is empty, and holds at least one message.
@@ -215,36 +210,4 @@ async fn read_length(pipe: &mut BufReader<ChildStdout>) -> std::io::Result<[u8; 
     let mut length = [0; wire::LENGTH_BYTES];
     pipe.read_exact(&mut length).await?;
     Ok(length)
-}
-
-/// Puts the child's log into ours, line by line, not more than so many.
-async fn forward(mut pipe: ChildStderr, pid: u32) {
-    let (mut line, mut chunk) = (Vec::new(), [0; 4096]);
-    let (mut since, mut passed, mut dropped) = (tokio::time::Instant::now(), 0, 0u64);
-    while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
-        for &byte in chunk.iter().take(count) {
-            if byte != b'\n' {
-                if line.len() < LOG_LINE_BYTES {
-                    line.push(byte);
-                }
-                continue;
-            }
-            if since.elapsed() > LOG_SPAN {
-                if dropped > 0 {
-                    tracing::warn!(pid, "ladder: {dropped} more lines");
-                }
-                (since, passed, dropped) = (tokio::time::Instant::now(), 0, 0);
-            }
-            if passed < LOG_LINES {
-                passed += 1;
-                tracing::warn!(pid, "ladder: {}", String::from_utf8_lossy(&line).trim_end());
-            } else {
-                dropped += 1;
-            }
-            line.clear();
-        }
-    }
-    if !line.is_empty() {
-        tracing::warn!(pid, "ladder: {}", String::from_utf8_lossy(&line).trim_end());
-    }
 }

@@ -1,4 +1,4 @@
-//! H.264 access units to pictures.
+//! H.264 access units to pictures, and any packets that libav decodes.
 //!
 //! One decoder that goes on after damage: what it cannot decode is counted and skipped. Knows nothing of segments.
 #![allow(unsafe_code)]
@@ -7,12 +7,15 @@ use crate::picture::{self, Picture};
 use crate::{Error, quieten};
 use ffmpeg_next::codec::{self, Id, threading};
 use ffmpeg_next::error::EAGAIN;
-use ffmpeg_next::{Packet, decoder, ffi};
+use ffmpeg_next::{Packet, decoder, ffi, frame};
 use media::h264::VideoConfig;
-use media::unit::VideoUnit;
+use media::unit::{VIDEO_TIMESCALE, VideoUnit};
 
 /// Largest picture in pixels: that of level 6.2 (H.264, table A-1: 139 264 macroblocks of 256). Bounds memory.
 const PIXELS_MAX: i64 = 139_264 * 256;
+
+/// The same for files: 8192×8192.
+const ANY_PIXELS_MAX: i64 = 8192 * 8192;
 
 /// Pixels per second that one core decodes with room to spare. Measured: 2048×1024@30 at 7.5 Mb/s (63 Mpixel/s) takes
 /// 18 % of a core, 3840×1920@30 at 20 Mb/s (221 Mpixel/s) 70 %.
@@ -46,13 +49,63 @@ impl Video {
         Ok(Self { inner, damaged: 0 })
     }
 
+    /// A decoder for whatever a file holds, on the caller's thread: threads of libav's would show in what it makes of
+    /// damage. Packets' times are in 90 kHz.
+    pub(crate) fn open_any(parameters: codec::Parameters) -> Result<Self, Error> {
+        quieten();
+        let found = codec::decoder::find(parameters.id()).ok_or(Error::Missing("decoder for this file's pictures"))?;
+        let mut context = codec::Context::new_with_codec(found);
+        // SAFETY: a context of ours that is not open yet, checked before it is used, and plain fields.
+        unsafe {
+            if context.as_ptr().is_null() {
+                return Err(Error::Memory("a decoder"));
+            }
+            let result = ffi::avcodec_parameters_to_context(context.as_mut_ptr(), parameters.as_ptr());
+            if result < 0 {
+                return Err(Error::Libav { what: "setting up a decoder", why: result.into() });
+            }
+            let raw = context.as_mut_ptr();
+            (*raw).max_pixels = ANY_PIXELS_MAX;
+            (*raw).pkt_timebase = ffi::AVRational { num: 1, den: VIDEO_TIMESCALE.cast_signed() };
+            if parameters.id() == Id::H264 {
+                // Pictures wait for as many others as their level allows instead of as many as libav has seen so far, which
+                // would depend on where decoding began.
+                (*raw).strict_std_compliance = ffi::FF_COMPLIANCE_STRICT;
+                (*raw).has_b_frames = 0;
+            }
+        }
+        context.set_threading(threading::Config { count: 1, ..threading::Config::default() });
+        let inner = context.decoder().video().map_err(Error::libav("opening a decoder"))?;
+        Ok(Self { inner, damaged: 0 })
+    }
+
     /// Takes the next unit in decoding order and gives the pictures that are due, in order of their PTS. A unit that
     /// cannot be decoded is counted, not an error.
     pub fn push(&mut self, unit: &VideoUnit, out: &mut impl FnMut(Picture) -> Result<(), Error>) -> Result<(), Error> {
         let mut packet = Packet::copy(&unit.data);
         packet.set_pts(Some(unit.pts));
         packet.set_dts(Some(unit.dts));
-        match self.inner.send_packet(&packet) {
+        let mut damaged = 0;
+        let result = self.push_packet(&packet, &mut |frame| plain(frame, &mut damaged, out));
+        self.damaged += damaged;
+        result
+    }
+
+    /// Gives the pictures that wait for later ones. The decoder takes nothing after this.
+    pub fn finish(&mut self, out: &mut impl FnMut(Picture) -> Result<(), Error>) -> Result<(), Error> {
+        let mut damaged = 0;
+        let result = self.finish_frames(&mut |frame| plain(frame, &mut damaged, out));
+        self.damaged += damaged;
+        result
+    }
+
+    /// The same for packets, giving whatever pictures the file holds.
+    pub(crate) fn push_packet(
+        &mut self,
+        packet: &Packet,
+        out: &mut impl FnMut(frame::Video) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match self.inner.send_packet(packet) {
             Ok(()) => {}
             Err(ffmpeg_next::Error::Other { errno: libc::ENOMEM }) => return Err(Error::Memory("decoding")),
             Err(_) => self.damaged += 1,
@@ -60,8 +113,11 @@ impl Video {
         self.drain(out)
     }
 
-    /// Gives the pictures that wait for later ones. The decoder takes nothing after this.
-    pub fn finish(&mut self, out: &mut impl FnMut(Picture) -> Result<(), Error>) -> Result<(), Error> {
+    /// As [`Self::finish`].
+    pub(crate) fn finish_frames(
+        &mut self,
+        out: &mut impl FnMut(frame::Video) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         match self.inner.send_eof() {
             Ok(()) | Err(ffmpeg_next::Error::Eof) => self.drain(out),
             Err(why) => Err(Error::Libav { what: "ending the decoder", why }),
@@ -73,19 +129,31 @@ impl Video {
         self.damaged
     }
 
-    fn drain(&mut self, out: &mut impl FnMut(Picture) -> Result<(), Error>) -> Result<(), Error> {
+    fn drain(&mut self, out: &mut impl FnMut(frame::Video) -> Result<(), Error>) -> Result<(), Error> {
         loop {
             let mut frame = picture::empty()?;
             match self.inner.receive_frame(&mut frame) {
-                Ok(()) => match Picture::from_decoder(frame) {
-                    Ok(picture) => out(picture)?,
-                    Err(_) => self.damaged += 1,
-                },
+                Ok(()) => out(frame)?,
                 Err(ffmpeg_next::Error::Other { errno: EAGAIN } | ffmpeg_next::Error::Eof) => return Ok(()),
                 Err(ffmpeg_next::Error::Other { errno: libc::ENOMEM }) => return Err(Error::Memory("decoding")),
                 // libav reports damage here too, and has consumed what caused it: the loop moves on.
                 Err(_) => self.damaged += 1,
             }
+        }
+    }
+}
+
+/// Gives what is 8-bit 4:2:0, and counts what is not.
+fn plain(
+    frame: frame::Video,
+    damaged: &mut u64,
+    out: &mut impl FnMut(Picture) -> Result<(), Error>,
+) -> Result<(), Error> {
+    match Picture::from_decoder(frame) {
+        Ok(picture) => out(picture),
+        Err(_) => {
+            *damaged += 1;
+            Ok(())
         }
     }
 }

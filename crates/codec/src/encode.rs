@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::picture::{Colour, Picture};
-use crate::x264::{Coded, Encoder, Options, Preset, Rate};
+use crate::x264::{Coded, Delay, Encoder, Options, Preset, Rate};
 use crate::{Error, open, quieten};
 use bytes::Bytes;
 use ffmpeg_next::codec::{self, Id};
@@ -56,7 +56,8 @@ impl Video {
             preset: Preset::Superfast,
             rate: Rate::Constant { bitrate: settings.bitrate, buffer_bits: settings.bitrate },
             keyint: settings.keyint,
-            bframes: settings.bframes,
+            delay: Delay::None { bframes: settings.bframes },
+            level: None,
             colour: Colour::BT709,
         })?;
         Ok(Self { inner, rate: FrameRate { num, den } })

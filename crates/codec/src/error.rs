@@ -54,6 +54,12 @@ pub enum Error {
     /// The encoder wrote parameter sets that we do not understand.
     #[error("the encoder's own configuration: {0}")]
     Config(#[from] media::h264::ConfigError),
+    /// A file that can't be worked with, and why; words for the broadcaster.
+    #[error("{0}")]
+    Source(String),
+    /// A job that contradicts itself.
+    #[error("the job is of no use: {0}")]
+    Job(&'static str),
     /// A rung's thread ended early; it has said why through [`crate::ladder::FromLadder::Failed`].
     #[error("an encoder thread has ended early")]
     RungEnded,
@@ -71,6 +77,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// A file that can't be worked with.
+    pub(crate) fn source(why: impl Into<String>) -> Self {
+        Self::Source(why.into())
+    }
+
     /// For `map_err` on libav calls.
     pub(crate) fn libav(what: &'static str) -> impl FnOnce(ffmpeg_next::Error) -> Self {
         move |why| Self::Libav { what, why }

@@ -8,11 +8,15 @@
 //! decoded gives [`FromLadder::SegmentEnd`] on every rung and no units.
 
 mod cap;
+mod chain;
 mod pipeline;
 mod rung;
 mod segments;
 
-pub(crate) use pipeline::{Pipeline, Sink};
+pub(crate) use chain::{Chain, Sink};
+pub(crate) use pipeline::Pipeline;
+pub(crate) use rung::{Job, Work};
+pub(crate) use segments::{Announced, Foreseen};
 
 use crate::Error;
 use media::h264::VideoConfig;

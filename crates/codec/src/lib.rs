@@ -6,6 +6,7 @@
 //! playlists, HTTP or storage. The only crate with `unsafe`; each use says why it is sound.
 
 pub mod child;
+mod convert;
 pub mod decode;
 pub mod encode;
 mod error;

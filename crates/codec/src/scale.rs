@@ -22,40 +22,39 @@ const CHROMA_SITE: [(&CStr, i64); 4] =
 /// Pictures kept for reuse: those waiting in the next rung's queue, one in its encoder, one being written.
 const POOL_MAX: usize = 8;
 
-/// Scales from one fixed size to another, and reuses pictures that nobody holds any more.
-pub(crate) struct Scaler {
-    context: *mut ffi::SwsContext,
-    from: (u32, u32),
-    to: (u32, u32),
-    pool: Vec<Picture>,
-}
+/// libav's scaler, set up.
+pub(crate) struct Sws(*mut ffi::SwsContext);
 
 // SAFETY: the context has no thread affinity, and `&mut self` is needed to use it.
-unsafe impl Send for Scaler {}
+unsafe impl Send for Sws {}
 
-impl Scaler {
-    /// For pictures of `from` (width, height).
-    pub(crate) fn new(from: (u32, u32), to: (u32, u32)) -> Result<Self, Error> {
+impl Sws {
+    /// From pictures of `from` (width, height) in the format `format` to 8-bit 4:2:0 ones of `to`.
+    pub(crate) fn new(
+        from: (u32, u32),
+        format: ffi::AVPixelFormat,
+        to: (u32, u32),
+        chroma: &[(&CStr, i64)],
+    ) -> Result<Self, Error> {
         // SAFETY: no arguments; a null result is checked.
         let context = unsafe { ffi::sws_alloc_context() };
         if context.is_null() {
             return Err(Error::Memory("a scaler"));
         }
         // From here on Drop frees the context.
-        let scaler = Self { context, from, to, pool: Vec::new() };
-        let format = ffi::AVPixelFormat::AV_PIX_FMT_YUV420P as i64;
+        let scaler = Self(context);
         let sizes = [
             (c"srcw", i64::from(from.0)),
             (c"srch", i64::from(from.1)),
-            (c"src_format", format),
+            (c"src_format", format as i64),
             (c"dstw", i64::from(to.0)),
             (c"dsth", i64::from(to.1)),
-            (c"dst_format", format),
+            (c"dst_format", ffi::AVPixelFormat::AV_PIX_FMT_YUV420P as i64),
             (c"sws_flags", FLAGS),
         ];
-        for (name, value) in sizes.into_iter().chain(CHROMA_SITE) {
+        for (name, value) in sizes.iter().chain(chroma) {
             // SAFETY: a live context that starts with an AVClass, and a NUL-terminated name.
-            let result = unsafe { ffi::av_opt_set_int(context.cast(), name.as_ptr(), value, 0) };
+            let result = unsafe { ffi::av_opt_set_int(context.cast(), name.as_ptr(), *value, 0) };
             if result < 0 {
                 return Err(Error::Libav { what: "setting up a scaler", why: result.into() });
             }
@@ -65,6 +64,55 @@ impl Scaler {
             result if result < 0 => Err(Error::Libav { what: "setting up a scaler", why: result.into() }),
             _ => Ok(scaler),
         }
+    }
+
+    /// For calls of libav's.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut ffi::SwsContext {
+        self.0
+    }
+
+    /// Fills `target`, which must hold 8-bit 4:2:0 of the size given to `new` and be nobody else's; `source` must have at
+    /// least the other size, in the other format. The lines that came out.
+    ///
+    /// # Safety
+    ///
+    /// Both must be as said: nothing is checked.
+    pub(crate) unsafe fn run(&mut self, source: *const ffi::AVFrame, lines: u32, target: *mut ffi::AVFrame) -> i32 {
+        // SAFETY: as the caller promises.
+        unsafe {
+            ffi::sws_scale(
+                self.0,
+                (*source).data.as_ptr().cast(),
+                (*source).linesize.as_ptr(),
+                0,
+                lines.cast_signed(),
+                (*target).data.as_ptr(),
+                (*target).linesize.as_ptr(),
+            )
+        }
+    }
+}
+
+impl Drop for Sws {
+    fn drop(&mut self) {
+        // SAFETY: made by sws_alloc_context and freed once.
+        unsafe { ffi::sws_freeContext(self.0) };
+    }
+}
+
+/// Scales from one fixed size to another, and reuses pictures that nobody holds any more.
+pub(crate) struct Scaler {
+    sws: Sws,
+    from: (u32, u32),
+    to: (u32, u32),
+    pool: Vec<Picture>,
+}
+
+impl Scaler {
+    /// For pictures of `from` (width, height).
+    pub(crate) fn new(from: (u32, u32), to: (u32, u32)) -> Result<Self, Error> {
+        let sws = Sws::new(from, ffi::AVPixelFormat::AV_PIX_FMT_YUV420P, to, &CHROMA_SITE)?;
+        Ok(Self { sws, from, to, pool: Vec::new() })
     }
 
     /// Whether it takes such pictures.
@@ -89,15 +137,7 @@ impl Scaler {
         let lines = unsafe {
             let (source, frame) = (picture.frame().as_ptr(), frame.as_mut_ptr());
             (*frame).sample_aspect_ratio = colour.aspect.into();
-            ffi::sws_scale(
-                self.context,
-                (*source).data.as_ptr().cast(),
-                (*source).linesize.as_ptr(),
-                0,
-                (*source).height,
-                (*frame).data.as_ptr(),
-                (*frame).linesize.as_ptr(),
-            )
+            self.sws.run(source, picture.height(), frame)
         };
         if u32::try_from(lines) != Ok(self.to.1) {
             return Err(Error::Picture(format!("{lines} lines from the scaler")));
@@ -115,13 +155,6 @@ impl Scaler {
             self.pool.push(fresh.share()?);
         }
         Ok(fresh)
-    }
-}
-
-impl Drop for Scaler {
-    fn drop(&mut self) {
-        // SAFETY: made by sws_alloc_context and freed once.
-        unsafe { ffi::sws_freeContext(self.context) };
     }
 }
 

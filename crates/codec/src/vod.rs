@@ -284,9 +284,25 @@ impl From<RungJob> for RungSettings {
     }
 }
 
+mod avio;
 pub mod child;
+mod container;
+mod context;
+mod demux;
+mod encode;
+mod probe;
+mod reader;
+mod serve;
+pub(crate) mod sheet;
+pub(crate) mod sound;
+mod sounds;
+mod start;
+mod tiles;
+mod timeline;
+mod tracks;
+mod wire;
 
-/// The child's side: speaks on stdin and stdout until its job is done.
+/// The child's side: does one job on stdin and stdout. Errors have been sent to the parent as [`FromVod::Failed`], too.
 pub fn serve() -> Result<(), crate::Error> {
-    Ok(())
+    serve::serve()
 }

@@ -162,7 +162,7 @@ pub(crate) fn read(input: &mut impl BufRead) -> Result<Option<Bytes>, crate::Err
     Ok(Some(message.into()))
 }
 
-fn framed(body: impl FnOnce(&mut BytesMut)) -> Bytes {
+pub(crate) fn framed(body: impl FnOnce(&mut BytesMut)) -> Bytes {
     let mut out = BytesMut::new();
     out.put_u32(0);
     body(&mut out);
@@ -171,14 +171,14 @@ fn framed(body: impl FnOnce(&mut BytesMut)) -> Bytes {
     out.freeze()
 }
 
-fn put_unit(out: &mut BytesMut, unit: &VideoUnit) {
+pub(crate) fn put_unit(out: &mut BytesMut, unit: &VideoUnit) {
     out.put_i64(unit.dts);
     out.put_i64(unit.pts);
     out.put_u8(u8::from(unit.idr));
     out.put_slice(&unit.data);
 }
 
-fn unit(mut message: Bytes) -> Result<VideoUnit, Malformed> {
+pub(crate) fn unit(mut message: Bytes) -> Result<VideoUnit, Malformed> {
     let (dts, pts) = (get(message.try_get_i64())?, get(message.try_get_i64())?);
     let idr = match get(message.try_get_u8())? {
         0 => false,
@@ -189,11 +189,11 @@ fn unit(mut message: Bytes) -> Result<VideoUnit, Malformed> {
 }
 
 /// Rungs are counted by `RUNGS_MAX`, which fits.
-fn put_rung(out: &mut BytesMut, rung: usize) {
+pub(crate) fn put_rung(out: &mut BytesMut, rung: usize) {
     out.put_u8(u8::try_from(rung).unwrap_or(u8::MAX));
 }
 
-fn rung(message: &mut Bytes) -> Result<usize, Malformed> {
+pub(crate) fn rung(message: &mut Bytes) -> Result<usize, Malformed> {
     let rung = usize::from(get(message.try_get_u8())?);
     if rung < RUNGS_MAX { Ok(rung) } else { Err(Malformed("a rung that no ladder has")) }
 }
@@ -212,15 +212,15 @@ fn settings(mut message: Bytes) -> Result<Settings, Malformed> {
     Ok(Settings { config: config(message)?, rungs, segment_ms })
 }
 
-fn config(avcc: Bytes) -> Result<VideoConfig, Malformed> {
+pub(crate) fn config(avcc: Bytes) -> Result<VideoConfig, Malformed> {
     VideoConfig::from_avcc(avcc).map_err(|_| Malformed("a decoder configuration that does not parse"))
 }
 
-fn get<T>(read: Result<T, bytes::TryGetError>) -> Result<T, Malformed> {
+pub(crate) fn get<T>(read: Result<T, bytes::TryGetError>) -> Result<T, Malformed> {
     read.map_err(|_| Malformed("it ends early"))
 }
 
-fn ended(message: &Bytes) -> Result<(), Malformed> {
+pub(crate) fn ended(message: &Bytes) -> Result<(), Malformed> {
     if message.is_empty() { Ok(()) } else { Err(Malformed("it does not end where it should")) }
 }
 

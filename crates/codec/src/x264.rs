@@ -16,11 +16,59 @@ use media::h264::{self, VideoConfig};
 
 const NAME: &str = "libx264";
 
-/// How much work goes into each picture: x264's presets that keep up with live.
+/// How much work goes into each picture: x264's presets. The first two keep up with live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Preset {
     Superfast,
     Veryfast,
+    Fast,
+    Medium,
+    Slow,
+}
+
+/// What of a preset this crate relies on, and x264 confirms.
+struct Facts {
+    name: &'static str,
+    me: &'static str,
+    subme: u8,
+    refs: u32,
+    trellis: u8,
+    weightp: u8,
+    lookahead: u32,
+}
+
+impl Preset {
+    /// From x264's `param_apply_preset`, build 164.
+    const fn facts(self) -> Facts {
+        let (name, me, subme, refs, trellis, weightp, lookahead) = match self {
+            Self::Superfast => ("superfast", "dia", 1, 1, 0, 1, 0),
+            Self::Veryfast => ("veryfast", "hex", 2, 1, 0, 1, 10),
+            Self::Fast => ("fast", "hex", 6, 2, 1, 1, 30),
+            Self::Medium => ("medium", "hex", 7, 3, 1, 2, 40),
+            Self::Slow => ("slow", "hex", 8, 5, 2, 2, 50),
+        };
+        Facts { name, me, subme, refs, trellis, weightp, lookahead }
+    }
+}
+
+/// B-frames between others that all presets in use here allow at most, if they may choose.
+const PRESET_BFRAMES: u8 = 3;
+
+/// What pictures that wait inside an encoder may take, in bytes; and what one takes for each of its pixels, with x264's
+/// half-size copies. Beyond it the look-ahead is shorter than the preset's: at 8192×4096 11 pictures.
+const LOOKAHEAD_BYTES: u64 = 1 << 30;
+const LOOKAHEAD_BYTES_PER_PIXEL: u64 = 3;
+
+/// Macroblocks that a decoder of H.264's highest level has room for (table A-1, level 6.2).
+const DPB_MACROBLOCKS: u32 = 696_320;
+
+/// Whether pictures may wait for later ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delay {
+    /// They don't; B-frames between others are always that many. With none, every picture comes out at once.
+    None { bframes: u8 },
+    /// As the preset has it: its B-frames and its look-ahead.
+    Preset,
 }
 
 /// How many bits pictures get.
@@ -43,8 +91,9 @@ pub(crate) struct Options {
     pub(crate) rate: Rate,
     /// Pictures from one IDR to the next; `None`: only the first picture is one.
     pub(crate) keyint: Option<u32>,
-    /// B-frames between others, always that many. With none, every picture comes out at once.
-    pub(crate) bframes: u8,
+    pub(crate) delay: Delay,
+    /// `level_idc` to declare; `None`: the lowest that holds the other settings.
+    pub(crate) level: Option<u8>,
     pub(crate) colour: Colour,
 }
 
@@ -54,13 +103,9 @@ type Account = Vec<(&'static str, String)>;
 impl Options {
     /// Options by libavcodec's names.
     fn private(&self) -> Vec<(&'static str, String)> {
-        let preset = match self.preset {
-            Preset::Superfast => "superfast",
-            Preset::Veryfast => "veryfast",
-        };
         let params: Vec<String> = self.params().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
         let mut options = vec![
-            ("preset", preset.to_owned()),
+            ("preset", self.preset.facts().name.to_owned()),
             ("profile", "high".to_owned()),
             // Captions of the source are not re-timed here; SEI is stripped anyway.
             ("a53cc", "0".to_owned()),
@@ -69,17 +114,17 @@ impl Options {
         if let Rate::Capped { crf, .. } = self.rate {
             options.push(("crf", crf.to_string()));
         }
+        if let Some(level) = self.level {
+            options.push(("level", format!("{}.{}", level / 10, level % 10)));
+        }
         options
     }
 
     /// Options by x264's names.
     fn params(&self) -> Vec<(&'static str, String)> {
         let fixed = [
-            // Nothing waits for a later picture.
-            ("rc-lookahead", "0"),
+            // The look-ahead works on the caller's thread.
             ("sync-lookahead", "0"),
-            ("mbtree", "0"),
-            ("b-adapt", "0"),
             // One picture in, one out: with variable rate x264 holds each until it knows how long it lasts.
             ("force-cfr", "1"),
             // The number of threads shows in the bytes.
@@ -96,31 +141,71 @@ impl Options {
             ("filler", "0"),
         ];
         let mut params: Vec<_> = fixed.into_iter().map(|(key, value)| (key, value.to_owned())).collect();
-        params.push(("bframes", self.bframes.to_string()));
+        params.push(("bframes", self.bframes().to_string()));
         params.push(("keyint", self.keyint.map_or("infinite".to_owned(), |pictures| pictures.to_string())));
+        match self.delay {
+            // Nothing waits for a later picture.
+            Delay::None { .. } => {
+                params
+                    .extend([("rc-lookahead", "0"), ("mbtree", "0"), ("b-adapt", "0")].map(|(k, v)| (k, v.to_owned())));
+            }
+            Delay::Preset => {
+                params.push(("rc-lookahead", self.lookahead().to_string()));
+                params.push(("ref", self.refs().to_string()));
+            }
+        }
         params
+    }
+
+    fn bframes(&self) -> u8 {
+        match self.delay {
+            Delay::None { bframes } => bframes,
+            Delay::Preset => PRESET_BFRAMES,
+        }
+    }
+
+    /// Pictures that x264 looks ahead.
+    fn lookahead(&self) -> u32 {
+        let pixels = u64::from(self.width) * u64::from(self.height);
+        let room = LOOKAHEAD_BYTES / (pixels * LOOKAHEAD_BYTES_PER_PIXEL).max(1);
+        match self.delay {
+            Delay::None { .. } => 0,
+            Delay::Preset => u32::try_from(room).unwrap_or(u32::MAX).clamp(1, self.preset.facts().lookahead.max(1)),
+        }
+    }
+
+    /// Pictures that others refer to.
+    fn refs(&self) -> u32 {
+        let macroblocks = self.width.div_ceil(16).saturating_mul(self.height.div_ceil(16)).max(1);
+        self.preset.facts().refs.min((DPB_MACROBLOCKS / macroblocks).max(1))
     }
 
     /// What x264 must say of itself. It does not mention `cpu-independent`, `force-cfr`, `aud` and `open-gop`:
     /// the child's test reads its log for misspelt names.
     fn account(&self) -> Account {
-        let preset = match self.preset {
-            Preset::Superfast => [("me", "dia"), ("subme", "1"), ("ref", "1"), ("trellis", "0"), ("weightp", "1")],
-            Preset::Veryfast => [("me", "hex"), ("subme", "2"), ("ref", "1"), ("trellis", "0"), ("weightp", "1")],
-        };
         let fixed = [
             ("threads", "1"),
             ("sliced_threads", "0"),
-            ("rc_lookahead", "0"),
-            ("mbtree", "0"),
             ("stitchable", "1"),
             ("scenecut", "0"),
             ("nal_hrd", "none"),
             ("filler", "0"),
         ];
-        let mut account: Account =
-            preset.into_iter().chain(fixed).map(|(key, value)| (key, value.to_owned())).collect();
-        account.push(("bframes", self.bframes.to_string()));
+        let Facts { me, subme, trellis, weightp, .. } = self.preset.facts();
+        let mut account: Account = fixed.into_iter().map(|(key, value)| (key, value.to_owned())).collect();
+        account.extend([
+            ("me", me.to_owned()),
+            ("subme", subme.to_string()),
+            ("ref", self.refs().to_string()),
+            ("trellis", trellis.to_string()),
+            ("weightp", weightp.to_string()),
+            ("rc_lookahead", self.lookahead().to_string()),
+            ("mbtree", u8::from(self.delay == Delay::Preset).to_string()),
+            ("bframes", self.bframes().to_string()),
+        ]);
+        if self.delay == Delay::Preset {
+            account.push(("b_adapt", "1".to_owned()));
+        }
         account.push(("keyint", self.keyint.map_or("infinite".to_owned(), |pictures| pictures.to_string())));
         let (max, buffer) = match self.rate {
             Rate::Capped { crf, max_bitrate, buffer_bits } => {
@@ -149,8 +234,8 @@ impl Options {
         if !(10_000..=1_000_000_000).contains(&rate) || !(1_000..=2_000_000_000).contains(&buffer) {
             return setting("bit rate", format!("{rate} bit/s, buffer {buffer} bit"), "10 kbit/s to 1 Gbit/s");
         }
-        if self.bframes > 8 {
-            return setting("B-frames", self.bframes.to_string(), "0 to 8");
+        if self.bframes() > 8 {
+            return setting("B-frames", self.bframes().to_string(), "0 to 8");
         }
         Ok(())
     }
@@ -303,7 +388,8 @@ mod tests {
             preset: Preset::Veryfast,
             rate: Rate::Capped { crf: 23, max_bitrate: 400_000, buffer_bits: 200_000 },
             keyint: None,
-            bframes: 0,
+            delay: Delay::None { bframes: 0 },
+            level: None,
             colour: Colour::BT709,
         }
     }
@@ -329,7 +415,7 @@ mod tests {
 
     #[test]
     fn with_b_frames_pictures_are_reordered_and_decode_times_stay_below() {
-        let (at_once, late) = encode(&Options { bframes: 2, keyint: Some(6), ..options() }, 12);
+        let (at_once, late) = encode(&Options { delay: Delay::None { bframes: 2 }, keyint: Some(6), ..options() }, 12);
         let all: Vec<Coded> = at_once.into_iter().chain(late).collect();
         assert_eq!(all.iter().filter(|coded| coded.idr).count(), 2);
         assert!(all.iter().all(|coded| coded.decoded <= coded.shown));

@@ -6,9 +6,10 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Commands that a binary may have been built without, and the Cargo feature that brings each.
-const OPTIONAL: [(&str, &str, bool); 5] = [
+const OPTIONAL: [(&str, &str, bool); 6] = [
     ("origin", "origin", cfg!(feature = "origin")),
     ("transcoder", "transcoder", cfg!(feature = "transcoder")),
+    ("vod", "transcoder", cfg!(feature = "transcoder")),
     ("all", "origin,transcoder", cfg!(all(feature = "origin", feature = "transcoder"))),
     ("testsource", "tools", cfg!(feature = "tools")),
     ("lint", "tools", cfg!(feature = "tools")),
@@ -27,6 +28,7 @@ Examples:
   live360 all                                     everything on this machine; then open http://127.0.0.1:8088/
   live360 testsource rtmp://127.0.0.1/live/test   a test picture, in another terminal
   live360 lint http://127.0.0.1:8088/hls/test.m3u8
+  live360 vod list                                what transcoders are doing
   live360 edge --set 'edge.origins=[\"http://10.0.0.1:8080\"]'
 
 Exit codes: 0 done, 1 failed, 64 wrong command line or configuration.";
@@ -54,9 +56,12 @@ pub(crate) enum Command {
     Origin(Serve),
     /// Pulls from origins, caches, and serves viewers, CDNs and the watch page
     Edge(Serve),
-    /// Makes better ladders of recordings (jobs come with a later version)
+    /// Makes better ladders of recordings, and assets of files below uploads/
     #[cfg(feature = "transcoder")]
     Transcoder(Serve),
+    /// Shows the transcoders' jobs, and tries again what has failed
+    #[cfg(feature = "transcoder")]
+    Vod(Vod),
     /// Publishes a test picture: a sphere of colour bars with a running timecode, and a tone
     #[cfg(feature = "tools")]
     Testsource(Testsource),
@@ -91,6 +96,68 @@ LIVE360_HLS__PART_MS=250), then --set. A VALUE is read as TOML, else as text. Un
 
 When everything listens, stdout gets one line, READY and a JSON object with the addresses. SIGTERM or Ctrl-C lets
 viewers finish and ends the process; a second one ends it at once.";
+
+/// What `vod` is to do.
+#[cfg(feature = "transcoder")]
+#[derive(Debug, Args)]
+#[command(after_help = VOD_HELP)]
+pub(crate) struct Vod {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) act: VodAct,
+}
+
+#[cfg(feature = "transcoder")]
+const VOD_HELP: &str = "\
+A recording that has ended, and a file that is dropped into uploads/ of the ingest store, becomes a job: an asset with
+several sizes, cut into tasks that any number of transcoders share. An error is tried again; after the third of one step
+the job has failed. These commands read the same configuration as `live360 transcoder`, since they look into the same
+stores and queue, and work whether or not one runs.";
+
+/// What `vod` is to do.
+#[cfg(feature = "transcoder")]
+#[derive(Debug, Subcommand)]
+pub(crate) enum VodAct {
+    /// Lists jobs, the queue and its dead messages: exit 0 all is well, 1 something has failed or is dead
+    List {
+        /// Show it again every second, with a bar for each job, until all are finished or have failed
+        #[arg(long)]
+        watch: bool,
+        /// Print it as JSON
+        #[arg(long, conflicts_with = "watch")]
+        json: bool,
+        /// Where the stores and the queue are.
+        #[command(flatten)]
+        config: Configured,
+    },
+    /// Tries a job again: forgets its errors, and sends what is missing of it
+    Retry {
+        /// The job's name, as `live360 vod list` shows it
+        #[arg(value_name = "JOB")]
+        job: String,
+        /// Where the stores and the queue are.
+        #[command(flatten)]
+        config: Configured,
+    },
+    /// Puts messages back into the queue that were given out too often
+    Redrive {
+        /// Where the stores and the queue are.
+        #[command(flatten)]
+        config: Configured,
+    },
+}
+
+/// The configuration, as the commands that serve have it.
+#[cfg(feature = "transcoder")]
+#[derive(Debug, Args)]
+pub(crate) struct Configured {
+    /// A TOML file; deploy/live360.toml documents every key with its default
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// One key, as storage.ingest=s3://bucket; wins over file and environment. May be given many times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
 
 /// Options of `testsource`.
 #[cfg(feature = "tools")]

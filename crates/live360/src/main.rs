@@ -11,6 +11,8 @@ mod process;
 mod tiers;
 #[cfg(feature = "tools")]
 mod tools;
+#[cfg(feature = "transcoder")]
+mod vod;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         Command::Edge(options) => serve(Role::Edge, options, cli.log),
         #[cfg(feature = "transcoder")]
         Command::Transcoder(options) => serve(Role::Transcoder, options, cli.log),
+        #[cfg(feature = "transcoder")]
+        Command::Vod(options) => vod::run(options, cli.log),
         #[cfg(feature = "tools")]
         Command::Testsource(options) => logging(cli.log).and_then(|()| tools::testsource(options)),
         #[cfg(feature = "tools")]

@@ -144,10 +144,17 @@ impl Process {
         }
         #[cfg(feature = "transcoder")]
         if matches!(role, Role::Transcoder | Role::All) {
+            let program = std::env::current_exe().context("can't find this program's own file, which encodes")?;
             let stop = self.tiers.token("transcoder");
-            let worker = transcoder::Transcoder::bind(config, stop).await?;
+            let worker = transcoder::Transcoder::bind(config, program, stop, machine.cloned()).await?;
             self.admin.stat("transcoder", worker.stat());
             self.tiers.spawn("transcoder", worker.run());
+        }
+        // An origin looks after recordings by itself.
+        #[cfg(all(feature = "origin", feature = "transcoder"))]
+        if matches!(role, Role::Transcoder) {
+            let stop = self.tiers.token("transcoder");
+            self.tiers.spawn("transcoder", origin::reconcile(config.clone(), stop));
         }
         Ok(())
     }

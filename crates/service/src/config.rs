@@ -29,6 +29,8 @@ pub struct Config {
     pub ladder: Ladder,
     /// What is recorded of a stream, unless its own entry says otherwise.
     pub record: Record,
+    /// After how long without a sign of its origin a recording is finished by another process, in seconds.
+    pub record_lost_s: u64,
     /// How listeners for viewers are secured.
     pub tls: Tls,
     /// What is logged, and how.
@@ -47,8 +49,14 @@ pub struct Config {
     pub hls: Hls,
     /// Where recordings and what is made of them are kept.
     pub storage: Storage,
+    /// How long recordings are kept.
+    pub retention: Retention,
     /// How jobs travel.
     pub queue: Queue,
+    /// What is made of recordings and uploads.
+    pub vod: Vod,
+    /// The tier that makes it.
+    pub transcoder: Transcoder,
     /// What is particular to one stream, by name.
     pub streams: BTreeMap<StreamName, Stream>,
 }
@@ -138,7 +146,7 @@ pub struct Hls {
     pub part_ms: u32,
     /// How much of a live stream is kept, in seconds.
     pub window_s: u32,
-    /// How far back viewers may go from the recording, in seconds.
+    /// How far back viewers may go in what is recorded, in seconds. No more than `window_s` changes nothing.
     pub dvr_s: u32,
 }
 
@@ -152,12 +160,43 @@ pub struct Storage {
     pub egress: Option<String>,
 }
 
+/// `retention.*`: days after which recordings are removed; 0 for never.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// What came in.
+    pub ingest_days: u32,
+    /// What viewers get.
+    pub egress_days: u32,
+}
+
 /// `queue.*`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Queue {
     /// `local:` or the URL of an SQS queue.
     pub url: String,
+}
+
+/// `vod.*`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vod {
+    /// The rungs of an asset; `source` is encoded too, at the source's size.
+    pub ladder: Ladder,
+    /// How much work goes into each picture.
+    pub effort: Effort,
+}
+
+/// `transcoder.*`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Transcoder {
+    /// How long a job stays with a worker that gives no sign of life, in seconds; then another may have it.
+    pub hold_s: u64,
+    /// How often the stores are looked through for work that no message speaks of, in seconds. `None`:
+    /// [`Config::rescan_s`] says.
+    pub rescan_s: Option<u64>,
 }
 
 /// `log.*`
@@ -201,6 +240,21 @@ pub enum Record {
     Source,
     /// Nothing.
     Off,
+}
+
+/// How much work goes into each picture of an asset: x264's preset of that name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effort {
+    /// For tests and small machines.
+    Veryfast,
+    /// About twice as much.
+    Fast,
+    /// About three times as much.
+    #[default]
+    Medium,
+    /// About six times as much.
+    Slow,
 }
 
 /// Whether a stream has an audio rendition.
@@ -291,6 +345,12 @@ impl Config {
         self.storage.egress.clone().unwrap_or_else(|| format!("file:{}", self.data_dir.join("egress").display()))
     }
 
+    /// How often the stores are looked through for work that no message speaks of, in seconds: a folder tells nobody what
+    /// is new in it, and buckets cost money to list.
+    pub fn rescan_s(&self) -> u64 {
+        self.transcoder.rescan_s.unwrap_or(if self.ingest().starts_with("file:") { 10 } else { 300 })
+    }
+
     /// What is particular to a stream, with what is general filled in: `record` and `ladder` are always there.
     pub fn stream(&self, name: &StreamName) -> Stream {
         let mut stream = self.streams.get(name).cloned().unwrap_or_default();
@@ -326,6 +386,7 @@ impl Default for Config {
             data_dir: PathBuf::from("./data"),
             ladder: Ladder::default(),
             record: Record::default(),
+            record_lost_s: 300,
             tls: Tls::default(),
             log: Log::default(),
             origin: Origin::default(),
@@ -335,7 +396,10 @@ impl Default for Config {
             machine: Machine::default(),
             hls: Hls::default(),
             storage: Storage::default(),
+            retention: Retention::default(),
             queue: Queue::default(),
+            vod: Vod::default(),
+            transcoder: Transcoder::default(),
             streams: BTreeMap::new(),
         }
     }
@@ -388,6 +452,20 @@ impl Default for Queue {
     }
 }
 
+impl Default for Transcoder {
+    fn default() -> Self {
+        Self { hold_s: 60, rescan_s: None }
+    }
+}
+
+impl Default for Vod {
+    fn default() -> Self {
+        let lines = ["source", "5760w 32000k", "3840w 18000k", "2880w 11000k", "1920w 6000k", "960w 2300k", "480w 600k"];
+        // A test holds that these are rungs.
+        Self { ladder: Ladder::parse(&lines).unwrap_or_default(), effort: Effort::default() }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: LogFormat::Human }
@@ -430,6 +508,16 @@ mod tests {
         );
         config.storage.egress = Some("s3://abc/x".to_owned());
         assert_eq!(config.egress(), "s3://abc/x");
+    }
+
+    #[test]
+    fn a_folder_is_looked_through_more_often_than_a_bucket() {
+        let mut config = Config::default();
+        assert_eq!((config.rescan_s(), config.vod.ladder.lines().len()), (10, 7));
+        config.storage.ingest = Some("s3://abc".to_owned());
+        assert_eq!(config.rescan_s(), 300);
+        config.transcoder.rescan_s = Some(7);
+        assert_eq!(config.rescan_s(), 7);
     }
 
     #[test]

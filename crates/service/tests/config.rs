@@ -90,6 +90,7 @@ fn wrong_values_are_named_with_what_is_allowed() {
             "hls.segment_ms=2.5",
             "hls.segment_ms = 2.5 (--set): allowed is a whole number from 500 to 10000 (milliseconds)",
         ),
+        ("hls.dvr_s=43201", "hls.dvr_s = 43201 (--set): allowed is a whole number from 0 to 43200 (seconds)"),
         ("hls.window_s=5", "hls.window_s = 5 (--set): allowed is a whole number from 10 to 3600 (seconds)"),
         (
             "origin.reconnect_s=-1",
@@ -162,7 +163,6 @@ fn what_comes_later_says_so() {
             "origin.peer=http://10.0.0.2:8080",
             "origin.peer = \"http://10.0.0.2:8080\" (--set): not available in this version yet; allowed is to leave it out",
         ),
-        ("hls.dvr_s=60", "hls.dvr_s = 60 (--set): allowed is 0 seconds in this version; later ones go back further"),
     ] {
         check_set_error(set, expected);
     }
@@ -178,6 +178,11 @@ fn values_must_fit_each_other() {
         &[],
         "hls.window_s = 29 (x.toml): allowed is at least 30, three times hls.segment_ms, which is 10000",
     );
+    assert_eq!(config("", &[], &["hls.dvr_s=43200", "hls.segment_ms=1000"]).unwrap().hls.dvr_s, 43_200);
+    let both = ["hls.dvr_s=21601", "hls.segment_ms=500"];
+    let words = "hls.dvr_s = 21601 (--set): allowed is at most 21600, 43200 times hls.segment_ms, which is 500: every \
+                 playlist lists them all";
+    check_error("", &[], &both, words);
     for (sets, expected) in [
         (
             &["tls=files"][..],

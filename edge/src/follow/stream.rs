@@ -7,7 +7,7 @@
 use super::event::{Comparison, Event, Look, Outcome, Shown, Timing};
 use super::{Agreement, Ask, Check, Seen, Source, Spans, Track};
 use crate::failure::Failure;
-use crate::playlist::{Piece, Text, compose};
+use crate::playlist::{Piece, Text, Told, compose};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -249,6 +249,18 @@ impl Stream {
         followed.shown.is_none() && now.saturating_duration_since(since) >= MISSING_TOLD
     }
 
+    /// Forgets failures that were of this edge's own making: they are found out anew.
+    pub(crate) fn forgive(&mut self, which: impl Fn(&Failure) -> bool) {
+        for followed in self.tracks.values_mut() {
+            for (seen, state) in followed.seen.iter_mut().zip(&mut self.origins) {
+                if seen.failure.as_ref().is_some_and(&which) {
+                    *seen = Seen::default();
+                    state.failing = None;
+                }
+            }
+        }
+    }
+
     /// A follower begins: what the one before it saw is old. (What is shown stays: it never goes back.)
     pub(crate) fn reset(&mut self, track: Track, origin: usize) {
         if let Some(seen) = self.tracks.get_mut(&track).and_then(|followed| followed.seen.get_mut(origin)) {
@@ -287,8 +299,8 @@ impl Stream {
         let (playlist, age, etag) = match outcome {
             Outcome::Playlist(text, age, etag) => (text, age, etag),
             Outcome::Failed(failure) => {
-                // That this edge has no more questions to ask is no fault of the origin's.
-                let own = failure == Failure::Busy;
+                // That this edge has no more questions to ask, or no memory, is no fault of the origin's.
+                let own = matches!(failure, Failure::Busy | Failure::NoRoom);
                 seen.failed(failure, now);
                 if seen.failures >= FAILURES && !own {
                     state.failing.get_or_insert(now);
@@ -404,7 +416,10 @@ impl Stream {
             text
         } else {
             followed.prune(&text, from);
-            let composed = compose(&followed.past.0, &text, from, shift, self.longest);
+            // The target is the same in all tracks (§6.2.4), the part's is each track's own.
+            let part = followed.shown.as_ref().and_then(|shown| shown.text.facts.part);
+            let told = Told { target: self.longest, part };
+            let composed = compose(&followed.past.0, &text, from, shift, told);
             match Text::parse(composed) {
                 Some(composed) => Arc::new(composed),
                 None => return false,

@@ -155,7 +155,8 @@ impl Version {
         match file {
             File::Segment(msn) => *msn < tip.open,
             File::Part(msn, part) if msn.checked_add(1) == Some(tip.open) => *part < tip.last_parts,
-            File::Part(msn, part) => (*msn, *part) < (tip.open, tip.parts) && u128::from(*part) < self.parts_max(),
+            File::Part(msn, part) if *msn == tip.open => *part < tip.parts,
+            File::Part(msn, part) => *msn < tip.open && u128::from(*part) < self.parts_max(),
             _ => true,
         }
     }
@@ -164,7 +165,7 @@ impl Version {
     fn parts_max(&self) -> u128 {
         let part = self.facts.part.unwrap_or(self.facts.target).as_millis().max(1);
         // A part may be as short as an encoder's hiccup makes it.
-        (self.facts.target.as_millis() / part).saturating_add(1).saturating_mul(2)
+        (self.facts.target.as_millis() / part).saturating_add(1).saturating_mul(2).max(self.facts.tip.last_parts.into())
     }
 
     /// Whether a number left the window so long ago that no player has a playlist with it: as long as a playlist lasts
@@ -179,9 +180,12 @@ impl Version {
         let tip = self.facts.tip;
         let next = match file {
             File::Segment(msn) => *msn == tip.open,
-            // The segment may be whole with what is listed: then the next part is the next segment's first.
+            // The segment may be whole with what is listed: then the next part is the next segment's first, and the
+            // playlist says so.
             File::Part(msn, part) => {
-                (*msn, *part) == (tip.open, tip.parts) || (tip.open.checked_add(1) == Some(*msn) && *part == 0)
+                let first =
+                    tip.open.checked_add(1).map(|next| (next, 0)).filter(|first| self.text.hint == Some(*first));
+                (*msn, *part) == first.unwrap_or((tip.open, tip.parts))
             }
             _ => false,
         };

@@ -8,6 +8,7 @@ use super::board::{self, Board, Listed, Notice, Trouble, Version};
 use crate::failure::Failure;
 use crate::follow::{Ask, Event, Look, Outcome, Source, Stream, Timing, Track};
 use crate::key::{Directives, Key};
+use crate::ledger::Charge;
 use crate::playlist::Text;
 use crate::policy::QUICK_WAIT;
 use crate::trail::Trail;
@@ -35,16 +36,20 @@ const PLAYLIST_BYTES_MAX: u64 = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Room {
     name: StreamName,
-    /// The shortest way by which a viewer came.
-    trail: Mutex<Trail>,
     state: Mutex<State>,
     wake: Notify,
+    /// Tells followers who pause to ask now.
+    again: Notify,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct State {
     stream: Stream,
+    /// The shortest way by which a viewer came.
+    trail: Trail,
+    /// What pays for what followers have seen: the playlist that came last, by track and origin.
+    paid: HashMap<(Track, usize), Charge>,
     boards: HashMap<Track, Pinboard>,
     /// Whether a keeper is at work.
     kept: bool,
@@ -63,9 +68,10 @@ struct Pinboard {
 impl Room {
     pub(super) fn new(name: StreamName, timing: Timing, lineage: u32, trail: Trail, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
-        let (stream, trail) = (Stream::new(shared.upstream.count(), timing, lineage, now), Mutex::new(trail));
-        let state = Mutex::new(State { stream, boards: HashMap::new(), kept: false, left: now });
-        Self { name, trail, state, wake: Notify::new(), shared }
+        let stream = Stream::new(shared.upstream.count(), timing, lineage, now);
+        let (boards, paid) = (HashMap::new(), HashMap::new());
+        let state = Mutex::new(State { stream, trail, paid, boards, kept: false, left: now });
+        Self { name, state, wake: Notify::new(), again: Notify::new(), shared }
     }
 
     /// A viewer comes. Gives the board, and whether it is for him that somebody follows the track. `None`: as many
@@ -73,13 +79,17 @@ impl Room {
     pub(super) fn ask(self: &Arc<Self>, track: Track, trail: &Trail) -> Option<(Board, bool)> {
         let now = Instant::now();
         let mut state = self.lock();
+        let shorter = trail.len() < state.trail.len();
         if state.kept
+            && !shorter
             && let Some(board) = state.boards.get(&track)
             && now.saturating_duration_since(board.touched) < TOUCH
         {
             return Some((Board(board.notice.subscribe()), false));
         }
-        self.shorten(trail);
+        if shorter {
+            self.shorten(&mut state, trail);
+        }
         for changed in state.stream.on(Event::Asked(track), now) {
             self.hang(&mut state, changed, now);
         }
@@ -110,15 +120,16 @@ impl Room {
 
     /// Of the ways by which viewers come the shortest is told upstream: nobody makes a ring out of a straight line by
     /// what he says.
-    fn shorten(&self, trail: &Trail) {
-        let mut known = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
-        if trail.len() < known.len() {
-            *known = trail.clone();
-        }
+    fn shorten(&self, state: &mut State, trail: &Trail) {
+        state.trail = trail.clone();
+        // What was refused for the longer one says nothing any more.
+        let loops = |failure: &Failure| *failure == Failure::Origin(StatusCode::LOOP_DETECTED);
+        state.stream.forgive(loops);
+        self.again.notify_waiters();
     }
 
     fn trail(&self) -> Trail {
-        self.trail.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().trail.clone()
     }
 
     /// Where a media file comes from.
@@ -160,9 +171,14 @@ impl Room {
 
     /// Where a number's media come from; as long as nobody leads, from anywhere.
     fn source(&self, state: &State, track: Track, number: u64) -> Option<Source> {
+        let all = || (0..self.shared.upstream.count()).collect();
+        if state.stream.lead().is_none() {
+            // What comes of whoever answers is nobody's lineage yet.
+            return Some(Source { origins: all(), number, lineage: 0 });
+        }
         let mut source = state.stream.source(track, number)?;
         if source.origins.is_empty() {
-            source.origins = (0..self.shared.upstream.count()).collect();
+            source.origins = all();
         }
         Some(source)
     }
@@ -220,6 +236,22 @@ impl Room {
             "origins": origins.collect::<Vec<_>>(),
             "tracks": tracks.collect::<Vec<_>>(),
         })
+    }
+
+    /// Pays for what a follower has seen; where no memory is left for it, it has seen nothing. (What is shown of it is paid
+    /// for once more: mostly it is another text.)
+    fn pay(&self, track: Track, origin: usize, outcome: Outcome) -> Outcome {
+        let Outcome::Playlist(text, ..) = &outcome else { return outcome };
+        let mut state = self.lock();
+        // First back with what was paid for the one before.
+        state.paid.remove(&(track, origin));
+        match self.shared.ledger.charge(text.bytes()) {
+            Some(charge) => {
+                state.paid.insert((track, origin), charge);
+                outcome
+            }
+            None => Outcome::Failed(Failure::NoRoom),
+        }
     }
 
     /// Tells the state machine, and hangs up what is new.
@@ -357,6 +389,7 @@ async fn keep(room: Arc<Room>) {
             let void = state.stream.is_void(now);
             for track in state.stream.prune(now) {
                 state.boards.remove(&track);
+                state.paid.retain(|(paid, _), _| *paid != track);
             }
             let wanted = state.stream.wanted(now);
             if void || wanted.is_empty() || room.shared.stop.is_cancelled() {
@@ -367,6 +400,7 @@ async fn keep(room: Arc<Room>) {
             for (track, origin) in &wanted {
                 if !followers.contains_key(&(*track, *origin)) {
                     state.stream.reset(*track, *origin);
+                    state.paid.remove(&(*track, *origin));
                 }
             }
             wanted
@@ -393,10 +427,16 @@ async fn keep(room: Arc<Room>) {
 /// A follower.
 async fn follow(room: Arc<Room>, track: Track, origin: usize) {
     loop {
+        // Before it looks, so that nothing is missed.
+        let again = room.again.notified();
         let asked = room.lock().stream.ask(track, origin, Instant::now());
         let Some(Ask { wait_for, at }) = asked else { return };
-        tokio::time::sleep_until(at.into()).await;
+        tokio::select! {
+            () = tokio::time::sleep_until(at.into()) => {}
+            () = again => continue,
+        }
         let outcome = ask(&room, track, origin, wait_for).await;
+        let outcome = room.pay(track, origin, outcome);
         let came = matches!(outcome, Outcome::Playlist(..));
         room.turn(Event::Answered(track, origin, outcome));
         if came {
@@ -410,10 +450,21 @@ async fn ask(room: &Room, track: Track, origin: usize, wait_for: Option<(u64, Op
     let mut key = track.key(&room.name);
     key.directives = wait_for.map(|(msn, part)| Directives { msn: Some(msn), part, skip: None });
     let held = wait_for.is_some();
-    let head = if held { room.shared.policy.held_wait(room.lock().stream.target_of(origin)) } else { QUICK_WAIT };
+    let (target, trail) = {
+        let state = room.lock();
+        (state.stream.target_of(origin), state.trail.clone())
+    };
+    let head = if held { room.shared.policy.held_wait(target) } else { QUICK_WAIT };
     let asked = Instant::now();
     let answer = async {
-        let answer = room.shared.upstream.ask(origin, &key, Wait { head, held }, &room.trail()).await?;
+        let upstream = &room.shared.upstream;
+        let answer = match upstream.ask(origin, &key, Wait { head, held }, &trail).await {
+            // Somebody came by a shorter way meanwhile.
+            Err(failure) if failure.is_of_a_longer_way(trail.len(), room.trail().len()) => {
+                upstream.ask(origin, &key, Wait { head, held }, &room.trail()).await
+            }
+            answer => answer,
+        }?;
         let (head, length) = (answer.head, answer.feed.collect(PLAYLIST_BYTES_MAX).await?);
         if head.length.is_some_and(|announced| announced != length.len() as u64) {
             return Err(Failure::Broken);

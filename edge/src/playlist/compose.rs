@@ -3,6 +3,7 @@
 //! Pure text work. What is passed on unchanged never gets here. Why there is something to join is [`crate::follow`]'s
 //! affair: another origin took over whose numbers and media are its own.
 
+use super::Facts;
 use super::text::{Block, Text, attribute};
 use media::route::File;
 use std::fmt::Write as _;
@@ -69,16 +70,27 @@ pub(crate) fn pieces(text: &Text, from: u64, shift: Shift) -> Vec<Piece> {
     listed.map(|block| Piece::of(text, block, shift)).collect()
 }
 
-/// The playlist for viewers: `past`, then what `text` lists from its number `from` on, under viewers' numbers. Its target
-/// duration is at least `longest` (§4.4.3.1: it never changes; at least it never gets shorter than what it was said of).
-pub(crate) fn compose(past: &[Piece], text: &Text, from: u64, shift: Shift, longest: Duration) -> String {
+/// What a playlist says once and for all (§4.4.3.1, §4.4.3.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Told {
+    /// EXT-X-TARGETDURATION.
+    pub(crate) target: Duration,
+    /// PART-TARGET, if there was one.
+    pub(crate) part: Option<Duration>,
+}
+
+/// The playlist for viewers: `past`, then what `text` lists from its number `from` on, under viewers' numbers.
+///
+/// Its durations are those that were `told` before, if the new origin's are not longer. If they are, theirs are told from
+/// now on, against the rule: what is told must be true of what is listed, and a player that was told too little stalls.
+pub(crate) fn compose(past: &[Piece], text: &Text, from: u64, shift: Shift, told: Told) -> String {
     let blocks: Vec<&Block> = text.blocks.iter().filter(|block| block.number >= from).collect();
     let open = Some(&text.next).filter(|open| open.number >= from);
     let first = past.first().map(|piece| (piece.number, piece.disc));
     let current = blocks.first().copied().or(open).unwrap_or(&text.next);
     let (number, disc) = first.unwrap_or((shift.number(current.number.max(from)), shift.disc(current.disc)));
     let mut out = String::with_capacity(text.all.len().saturating_mul(2));
-    head(&mut out, text, (number, disc), longest);
+    head(&mut out, text, (number, disc), told);
     let mut state = (disc, None);
     for piece in past {
         between(&mut out, &mut state, piece.disc, piece.map.as_deref());
@@ -126,19 +138,51 @@ pub(crate) fn delta(text: &Text) -> Option<String> {
     Some(out)
 }
 
-/// The playlist's own tags, with these numbers.
-fn head(out: &mut String, text: &Text, (number, disc): (u64, u64), longest: Duration) {
+/// The playlist's own tags, with these numbers and durations that are at least those that were told.
+fn head(out: &mut String, text: &Text, (number, disc): (u64, u64), told: Told) {
+    let Facts { target, part, .. } = text.facts;
+    let longer = Some(told.target).filter(|told| *told > target);
+    let longer_part = told.part.filter(|told| part.is_some_and(|part| *told > part));
     for line in text.lines(&text.head).split_inclusive('\n') {
         let tag = line.trim_end().split(':').next().unwrap_or_default();
         match tag {
             "#EXT-X-MEDIA-SEQUENCE" | "#EXT-X-DISCONTINUITY-SEQUENCE" => {}
             "#EXT-X-TARGETDURATION" => {
-                line_out(out, format_args!("{tag}:{}", text.facts.target.max(longest).as_secs_f64().round()));
+                line_out(out, format_args!("{tag}:{}", longer.unwrap_or(target).as_secs_f64().round()));
+            }
+            "#EXT-X-PART-INF" => at_least(out, line, &[("PART-TARGET", longer_part)]),
+            // What is said in multiples of them (§4.4.3.8).
+            "#EXT-X-SERVER-CONTROL" => {
+                let times = |unit: Option<Duration>, times| unit.map(|unit| unit.saturating_mul(times));
+                let least = [
+                    ("CAN-SKIP-UNTIL", times(longer, 6)),
+                    ("HOLD-BACK", times(longer, 3)),
+                    ("PART-HOLD-BACK", times(longer_part, 3)),
+                ];
+                at_least(out, line, &least);
             }
             _ => out.push_str(line),
         }
     }
     line_out(out, format_args!("#EXT-X-MEDIA-SEQUENCE:{number}\n#EXT-X-DISCONTINUITY-SEQUENCE:{disc}"));
+}
+
+/// Copies a tag with an attribute list without quotes, in which these attributes, where they are, are at least so long.
+fn at_least(out: &mut String, line: &str, least: &[(&str, Option<Duration>)]) {
+    let (tag, list) = line.trim_end().split_once(':').unwrap_or((line.trim_end(), ""));
+    let raised = list.split(',').map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        let least = least.iter().find(|(other, _)| *other == name.trim()).and_then(|(_, least)| *least)?.as_secs_f64();
+        let low = value.trim().parse::<f64>().is_ok_and(|value| value < least);
+        low.then(|| format!("{name}={least}"))
+    });
+    if raised.clone().all(|pair| pair.is_none()) {
+        out.push_str(line);
+        return;
+    }
+    let pairs: Vec<String> =
+        raised.zip(list.split(',')).map(|(raised, pair)| raised.unwrap_or(pair.to_owned())).collect();
+    line_out(out, format_args!("{tag}:{}", pairs.join(",")));
 }
 
 /// What stands between two segments: the discontinuity, and the map where it changes or must be said again.

@@ -6,6 +6,7 @@
 
 use super::Facts;
 use media::hls::reload::Tip;
+use media::route::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub(crate) struct Text {
     pub(super) tail: Range<usize>,
     /// CAN-SKIP-UNTIL, if there is one.
     pub(super) skip_until: Option<Duration>,
+    /// The part that EXT-X-PRELOAD-HINT names, if it does: number and part.
+    pub(crate) hint: Option<(u64, u32)>,
     /// The segment in progress, as far as it goes: number, start, EXT-X-MAP; its `lines` are [`Text::open`].
     pub(super) next: Block,
 }
@@ -78,6 +81,7 @@ struct Reading<'a> {
     facts: Facts,
     blocks: Vec<Block>,
     skip_until: Option<Duration>,
+    hint: Option<(u64, u32)>,
     /// Of the segment being read.
     begun: Option<usize>,
     next: Block,
@@ -107,16 +111,22 @@ impl Text {
         }
         let head_end = head_end.unwrap_or(all.len());
         let (open, tail) = reading.rest(head_end.max(last_end));
-        let Reading { mut facts, blocks, skip_until, next, target, .. } = reading;
+        let Reading { mut facts, blocks, skip_until, hint, next, target, .. } = reading;
         facts.target = target?;
         facts.tip.open = next.number;
         let next = Block { lines: open.clone(), ..next };
-        Some(Self { facts, head: 0..head_end, blocks, open, tail, skip_until, next, all })
+        Some(Self { facts, head: 0..head_end, blocks, open, tail, skip_until, hint, next, all })
     }
 
     /// Whole segments and gaps, oldest first.
     pub(crate) fn segments(&self) -> &[Block] {
         &self.blocks
+    }
+
+    /// Memory that it takes, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        let blocks = self.blocks.capacity().saturating_mul(size_of::<Block>());
+        self.all.capacity().saturating_add(blocks) as u64
     }
 
     /// The segment in progress.
@@ -179,7 +189,8 @@ impl<'a> Reading<'a> {
             core: 0,
         };
         let hasher = DefaultHasher::new();
-        Self { all, facts, blocks: Vec::new(), skip_until: None, begun: None, next, hasher, target: None }
+        let (skip_until, hint, begun, target) = (None, None, None, None);
+        Self { all, facts, blocks: Vec::new(), skip_until, hint, begun, next, hasher, target }
     }
 
     /// Takes a line. `true`: it belongs to a segment. `None`: this is no playlist for us.
@@ -227,6 +238,12 @@ impl<'a> Reading<'a> {
             "#EXT-X-SERVER-CONTROL" => {
                 self.facts.blocking = attribute(value, "CAN-BLOCK-RELOAD") == Some("YES");
                 self.skip_until = attribute(value, "CAN-SKIP-UNTIL").and_then(duration);
+            }
+            "#EXT-X-PRELOAD-HINT" => {
+                let uri = attribute(value, "URI").map(|quoted| quoted.trim_matches('"'));
+                if let Some(File::Part(msn, part)) = uri.and_then(File::parse) {
+                    self.hint = Some((msn, part));
+                }
             }
             "#EXT-X-ENDLIST" => self.facts.tip.ended = true,
             // Followers never ask for one.

@@ -67,6 +67,7 @@ impl Show {
         for sim in sims {
             sim.asked("HEAD /hls/foo/", 1).await;
         }
+        self.edge.agreed("foo").await;
     }
 
     /// Nobody saw a break, and all media is what both origins have.

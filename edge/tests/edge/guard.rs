@@ -2,6 +2,7 @@
 
 use crate::support::{Do, Gate, Origin, Running, media, status, whole};
 use http::Method;
+use media::route::Route;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -102,6 +103,26 @@ async fn the_page_is_here_whatever_the_origin_does() {
     assert_eq!(page.header("cache-control"), "no-cache");
     let again = edge.ask(Method::GET, "/", &[("if-none-match", page.header("etag"))]).await;
     assert_eq!(again.status, 304);
+}
+
+#[tokio::test]
+async fn balancers_hear_in_a_line_whether_to_send_viewers_here() {
+    assert!(Route::parse("/healthz").is_none(), "no address of a stream");
+    let origins = vec!["http://127.0.0.1:1".into()];
+    let edge = Running::configured(origins, |config| config.edge.hosts = vec!["tv.example".to_owned()]).await;
+    let said = async |status: u16, words: &str| {
+        for (method, target) in [(Method::GET, "/healthz"), (Method::GET, "/healthz?x"), (Method::HEAD, "/healthz")] {
+            let body = if method == Method::GET { words } else { "" };
+            let got = edge.ask(method, target, &[("cdn-loop", "live360-a,live360-b,live360-c,live360-d")]).await;
+            assert_eq!((got.status.as_u16(), got.text(), got.header("cache-control")), (status, body, "no-store"));
+        }
+    };
+    said(200, "serving\n").await;
+    assert_eq!(edge.ask(Method::POST, "/healthz", &[]).await.status, 405);
+    edge.close();
+    said(503, "leaving\n").await;
+    let page = edge.ask(Method::GET, "/", &[("host", "tv.example")]).await;
+    assert_eq!(page.status, 200, "all else goes on");
 }
 
 #[tokio::test]

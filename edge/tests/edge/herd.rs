@@ -11,9 +11,10 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 const READERS: u64 = 10_000;
@@ -25,8 +26,8 @@ const OWN_CONNECTIONS: u64 = 4_000;
 /// What the edge allows on one HTTP/2 connection.
 const STREAMS: u64 = 100;
 
-/// Connections that are begun at a time: the kernel's queue is not what is tested.
-const CONNECTING: usize = 200;
+/// Requests that are begun at a time: neither the kernel's queue nor how long a head may take is what is tested.
+const ASKING: usize = 100;
 
 /// Asks on a connection of its own.
 async fn alone(url: String) -> Response<Incoming> {
@@ -44,39 +45,42 @@ async fn ten_thousand_readers_of_one_cold_object_make_one_request() {
         Origin::start(move |_| vec![head(200, "video/mp4", "seven", body.len()), Do::Drip(body.clone(), gate.clone())])
             .await
     };
-    let edge = Running::start(&[&origin]).await;
+    // The origin has no time for this one while ten thousand ask: it may take as long as it needs.
+    let edge = Running::configured(vec![origin.url()], |config| config.hls.segment_ms = 60_000).await;
     let url = format!("http://{}/hls/foo/source/7.m4s", edge.address);
 
-    let connecting = Arc::new(Semaphore::new(CONNECTING));
-    let mut asking = JoinSet::new();
-    for _ in 0..own {
-        let (connecting, url) = (Arc::clone(&connecting), url.clone());
-        asking.spawn(async move {
-            let _permit = connecting.acquire().await.unwrap();
-            alone(url).await
+    let turns = Arc::new(Semaphore::new(ASKING));
+    let (answered, mut answers) = mpsc::unbounded_channel();
+    let mut reading: JoinSet<Got> = JoinSet::new();
+    // Asks when it is his turn, says so when he has the head, and reads on.
+    let mut reader = |ask: Pin<Box<dyn Future<Output = Response<Incoming>> + Send>>| {
+        let (turns, answered) = (Arc::clone(&turns), answered.clone());
+        reading.spawn(async move {
+            let turn = turns.acquire().await.unwrap();
+            let answer = ask.await;
+            drop(turn);
+            assert_eq!((answer.status().as_u16(), answer.headers()["content-length"].as_bytes()), (200, &b"60000"[..]));
+            answered.send(()).unwrap();
+            Got::read(answer).await
         });
+    };
+    for _ in 0..own {
+        reader(Box::pin(alone(url.clone())));
     }
-    let mut shared = Vec::new();
     for begun in (own..READERS).step_by(STREAMS as usize) {
         let client: Client<HttpConnector, Empty<Bytes>> =
             Client::builder(TokioExecutor::new()).http2_only(true).build_http();
         for _ in begun..READERS.min(begun + STREAMS) {
-            let request = Request::get(&url).body(Empty::new()).unwrap();
-            let answer = client.request(request);
-            asking.spawn(async { answer.await.unwrap() });
+            let (client, request) = (client.clone(), Request::get(&url).body(Empty::new()).unwrap());
+            reader(Box::pin(async move { client.request(request).await.unwrap() }));
         }
-        shared.push(client);
     }
     // Everybody is answered while the origin has sent a few bytes: they read what is not here yet.
-    let mut answers = Vec::new();
-    while let Some(answer) = within("ten thousand heads", asking.join_next()).await {
-        let answer = answer.unwrap();
-        assert_eq!((answer.status().as_u16(), answer.headers()["content-length"].as_bytes()), (200, &b"60000"[..]));
-        answers.push(answer);
+    for _ in 0..READERS {
+        within("ten thousand heads", answers.recv()).await.unwrap();
     }
-    assert_eq!(answers.len() as u64, READERS);
+    assert_eq!(reading.try_join_next().map(|got| got.is_ok()), None, "nobody is through");
     gate.cancel();
-    let mut reading: JoinSet<Got> = answers.into_iter().map(Got::read).collect();
     while let Some(got) = within("ten thousand bodies", reading.join_next()).await {
         let got = got.unwrap();
         assert!(got.clean && got.body == body, "{}", got.text_or_size());
@@ -88,7 +92,8 @@ async fn ten_thousand_readers_of_one_cold_object_make_one_request() {
 async fn a_herd_that_reloads_all_the_time_costs_an_origin_that_jitters_what_one_viewer_does() {
     const VIEWERS: usize = 300;
     const PARTS: u32 = 12;
-    let sim = Sim::start(Terms::default()).await;
+    const RELOADS_MIN: usize = 5;
+    let sim = Sim::start(Terms { target_min_s: 15, ..Terms::default() }).await;
     sim.fault("index.m3u8", Fault::Jitter(200));
     let edge = Running::before(&[&sim]).await;
     let (begun, (open, _)) = (Instant::now(), sim.tip());
@@ -100,7 +105,8 @@ async fn a_herd_that_reloads_all_the_time_costs_an_origin_that_jitters_what_one_
         let (mut viewer, newest) = (Viewer::new(edge.address, "foo", "source"), Arc::clone(&newest));
         viewers.spawn(async move {
             let mut reloads = 0;
-            while viewer.playlist.tip() < (open + u64::from(PARTS / 4), 0) {
+            // A herd, on however slow a machine.
+            while reloads <= RELOADS_MIN || viewer.playlist.tip() < (open + u64::from(PARTS / 4), 0) {
                 let before = *newest.lock().unwrap();
                 let tip = viewer.reload("").await.tip();
                 assert!(tip >= before, "{tip:?} after somebody had {before:?}");
@@ -116,7 +122,6 @@ async fn a_herd_that_reloads_all_the_time_costs_an_origin_that_jitters_what_one_
     let most = begun.elapsed().as_millis() / (250 / 2) + 2;
     let asked = sim.count("/source/index.m3u8");
     assert!(asked as u128 <= most, "{asked} requests for {reloads} reloads, at most {most} would do");
-    assert!(reloads > 5 * VIEWERS, "{reloads} reloads are no herd");
 }
 
 #[tokio::test]

@@ -321,3 +321,33 @@ async fn a_file_is_held_for_three_targets_of_its_own_stream_whatever_the_config_
     assert_eq!((got.status.as_u16(), got.text()), (503, "the origin answered 503 Service Unavailable\n"));
     assert_eq!(sim.gets("/hls/foo/source/110.m4s"), 1);
 }
+
+#[tokio::test]
+async fn media_of_a_stream_that_nobody_follows_stay_with_the_origin_that_last_had_some() {
+    // Same numbers, other bytes: as two origins would be that restarted at the same time.
+    let terms = Terms::default();
+    let (a, b) = (Sim::start(terms.clone()).await, Sim::start(Terms { seed: 2, ..terms }).await);
+    let edge = Running::before(&[&a, &b]).await;
+    let get =
+        async |piece: &str| crate::sim::stream::Origin::of(&edge.get(&format!("/hls/foo/{piece}.m4s")).await.body).seed;
+    assert_eq!((get("source/103").await, get("audio/103").await), (1, 1));
+    a.die().await;
+    assert_eq!(get("source/104").await, 2);
+    a.come_back().await;
+    assert_eq!((get("source/105").await, get("audio/105").await, get("source/109.0").await), (2, 2, 2));
+    b.die().await;
+    assert_eq!((get("source/106").await, get("source/107").await), (1, 1));
+}
+
+#[tokio::test]
+async fn playlists_of_all_followers_are_paid_for() {
+    let [a, b] = Sim::twins(Terms::patient()).await;
+    let edge = Running::before(&[&a, &b]).await;
+    assert_eq!(edge.stat("/memory/bytes"), 0);
+    Viewer::join(edge.address, "foo", "source").await;
+    for sim in [&a, &b] {
+        sim.asked("/source/index.m3u8?_HLS", 1).await;
+    }
+    // One of each follower, and what is shown.
+    assert!(edge.stat("/memory/bytes") >= 3 * a.playlist("source").len() as u64);
+}

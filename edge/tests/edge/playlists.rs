@@ -224,3 +224,29 @@ async fn viewers_who_wait_are_let_go_when_the_edge_leaves() {
     assert_eq!(got.header("cache-control"), "public, max-age=1");
     edge.task.await.unwrap();
 }
+
+#[tokio::test]
+async fn the_part_that_the_playlist_hints_at_is_held_also_behind_a_segment_that_is_not_yet_whole() {
+    let gate = Gate::new();
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |target| match target {
+            PLAIN => whole(KIND, "", playlist(9, 4) + "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"10.0.m4s\"\n"),
+            "/hls/foo/source/10.0.m4s" => [vec![Do::Wait(gate.clone())], whole("video/mp4", "", "ten")].concat(),
+            _ => vec![Do::Wait(Gate::new())],
+        })
+        .await
+    };
+    let edge = Running::start(&[&origin]).await;
+    assert_eq!(edge.get(PLAIN).await.status, 200);
+    for missing in ["9.4", "10.1", "11.0"] {
+        assert_eq!(edge.get(&format!("/hls/foo/source/{missing}.m4s")).await.status, 404, "{missing}");
+    }
+    let opened = async {
+        origin.asked(3).await;
+        gate.cancel();
+    };
+    let (got, ()) = tokio::join!(edge.get("/hls/foo/source/10.0.m4s"), opened);
+    assert_eq!((got.status.as_u16(), got.text()), (200, "ten"));
+    assert!(origin.targets().iter().all(|target| target.starts_with(PLAIN) || target.ends_with("/10.0.m4s")));
+}

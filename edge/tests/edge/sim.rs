@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stream::{Progress, Terms};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -65,12 +65,22 @@ pub(crate) struct Sim {
     state: watch::Sender<State>,
     book: watch::Sender<Book>,
     serving: Mutex<Option<(CancellationToken, AbortOnDropHandle<()>)>>,
+    /// Keeps the address for it while it is dead. It doesn't listen: connections are refused then.
+    _place: TcpSocket,
+}
+
+/// A socket at an address, which may have several.
+fn socket(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
 }
 
 impl Sim {
     pub(crate) async fn start(terms: Terms) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let place = socket("127.0.0.1:0".parse().unwrap());
+        let address = place.local_addr().unwrap();
         let progress = Progress::new(&terms);
         let state = State { encoded: progress.clone(), shown: progress, frozen: false, faults: Vec::new() };
         let sim = Self {
@@ -79,8 +89,9 @@ impl Sim {
             state: watch::Sender::new(state),
             book: watch::Sender::default(),
             serving: Mutex::default(),
+            _place: place,
         };
-        sim.serve(listener);
+        sim.serve(sim.listen());
         sim
     }
 
@@ -142,6 +153,11 @@ impl Sim {
         self.state.send_modify(|state| state.go_on(|progress| change(progress, &self.terms)));
     }
 
+    /// Segments that the encoder has made, whatever the playlists say.
+    pub(crate) fn encoded(&self) -> u64 {
+        self.state.borrow().encoded.open - self.terms.first
+    }
+
     /// How far its playlists are: the segment in progress and its parts.
     pub(crate) fn tip(&self) -> (u64, u32) {
         let state = self.state.borrow();
@@ -201,7 +217,11 @@ impl Sim {
         if self.serving.lock().unwrap().is_some() {
             return;
         }
-        self.serve(TcpListener::bind(self.address).await.unwrap());
+        self.serve(self.listen());
+    }
+
+    fn listen(&self) -> TcpListener {
+        socket(self.address).listen(1024).unwrap()
     }
 
     // Who asked for what.

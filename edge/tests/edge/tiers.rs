@@ -2,8 +2,9 @@
 
 use crate::sim::Sim;
 use crate::sim::stream::Terms;
-use crate::support::{Running, within};
+use crate::support::{Do, Gate, Origin, Running, status, whole, within};
 use crate::viewer::Viewer;
+use http::Method;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -184,7 +185,7 @@ async fn viewers_behind_two_edges_get_every_part_at_once() {
 
 #[tokio::test]
 async fn edges_behind_a_shield_cost_its_origin_one_viewer() {
-    let sim = Sim::start(Terms::default()).await;
+    let sim = Sim::start(Terms::patient()).await;
     let shield = Running::before(&[&sim]).await;
     let shield_url = format!("http://{}", shield.address);
     let mut edges = Vec::new();
@@ -210,4 +211,72 @@ async fn edges_behind_a_shield_cost_its_origin_one_viewer() {
     for part in 0..4 {
         assert_eq!(sim.gets(&format!("/hls/foo/source/110.{part}.m4s")), 1);
     }
+}
+
+/// Edges that nobody has: with the first real one they are as many as may stand one behind the other.
+const MADE_UP: [(&str, &str); 1] = [("cdn-loop", "live360-a, live360-b, live360-c")];
+
+#[tokio::test]
+async fn a_way_that_a_viewer_made_up_is_nobody_elses() {
+    let sim = Sim::start(Terms::patient()).await;
+    let shield = Running::before(&[&sim]).await;
+    let edge = Running::configured(vec![format!("http://{}", shield.address)], |_| {}).await;
+    for target in ["/hls/foo.m3u8", "/api/streams", "/hls/foo/source/105.m4s", "/hls/foo/source/index.m3u8"] {
+        for _ in 0..3 {
+            let got = edge.ask(Method::GET, target, &MADE_UP).await;
+            assert!(got.status == 508 || target.ends_with("index.m3u8"), "{target}: {}", got.status);
+        }
+        // The very next one: nothing is remembered of it.
+        let got = within(target, edge.get(target)).await;
+        assert_eq!(got.status, 200, "{target}: {}", got.text_or_size());
+    }
+    // Nor does it spoil what is followed, or waited for.
+    let mut viewer = Viewer::join(edge.address, "foo", "source").await;
+    let next = "/hls/foo/source/110.0.m4s";
+    sim.asked("index.m3u8?_HLS_msn=110&_HLS_part=0", 1).await;
+    let liar = edge.ask(Method::GET, next, &MADE_UP);
+    let (liar, honest, ()) = tokio::join!(liar, edge.crowd(20, next), async {
+        sim.asked(next, 1).await;
+        sim.part();
+    });
+    assert!([200, 508].contains(&liar.status.as_u16()), "{}", liar.status);
+    assert!(honest.iter().all(|got| got.status == 200 && got.body == sim.terms.part("source", 110, 0)));
+    viewer.next().await;
+}
+
+/// The origin holds the question of who lies about his way and then refuses it; who joined him meanwhile gets an answer.
+async fn check_joined(target: &str, kind: &'static str, body: &'static str) {
+    let (gate, asked) = (Gate::new(), AtomicUsize::new(0));
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => [vec![Do::Wait(gate.clone())], status(508, "a ring")].concat(),
+            _ => whole(kind, "", body),
+        })
+        .await
+    };
+    let edge = Running::start(&[&origin]).await;
+    let honest = async {
+        origin.asked(1).await;
+        let opened = async {
+            // Others are answered meanwhile: these wait.
+            for _ in 0..20 {
+                edge.get("/healthz").await;
+            }
+            gate.cancel();
+        };
+        tokio::join!(edge.crowd(20, target), opened).0
+    };
+    let (_, honest) = within(target, async { tokio::join!(edge.ask(Method::GET, target, &MADE_UP), honest) }).await;
+    for got in honest {
+        assert_eq!((got.status.as_u16(), got.text()), (200, body), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn who_joins_a_fetch_that_is_refused_for_anothers_way_asks_again_by_his_own() {
+    check_joined("/hls/foo/source/7.m4s", "video/mp4", "media").await;
+    check_joined("/hls/foo.m3u8", "application/vnd.apple.mpegurl", "#EXTM3U\n").await;
+    let playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:3\n#EXTINF:6,\n3.m4s\n";
+    check_joined("/hls/foo/source/index.m3u8", "application/vnd.apple.mpegurl", playlist).await;
 }

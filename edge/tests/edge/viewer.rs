@@ -24,6 +24,10 @@ pub(crate) struct Playlist {
     pub(crate) open: Segment,
     pub(crate) hint: Option<String>,
     pub(crate) ended: bool,
+    /// EXT-X-TARGETDURATION
+    pub(crate) target: String,
+    /// PART-TARGET
+    pub(crate) part_target: Option<String>,
 }
 
 /// A segment's lines.
@@ -53,6 +57,8 @@ impl Playlist {
             match tag {
                 "#EXT-X-MEDIA-SEQUENCE" => playlist.first = value.parse().unwrap(),
                 "#EXT-X-DISCONTINUITY-SEQUENCE" => breaks = value.parse().unwrap(),
+                "#EXT-X-TARGETDURATION" => playlist.target = value.to_owned(),
+                "#EXT-X-PART-INF" => playlist.part_target = attribute(value, "PART-TARGET"),
                 "#EXT-X-SKIP" => playlist.skipped = attribute(value, "SKIPPED-SEGMENTS").unwrap().parse().unwrap(),
                 "#EXT-X-DISCONTINUITY" => {
                     breaks += 1;
@@ -119,6 +125,15 @@ pub(crate) struct History {
     known: BTreeMap<u64, Segment>,
     first: u64,
     tip: (u64, u32),
+    /// Target duration, and that of parts.
+    targets: Option<(String, Option<String>)>,
+    /// Segments that are encoded, those that were when the playlist last went on, and whether more came then than one
+    /// lists.
+    encoded: u64,
+    encoded_before: u64,
+    may_have_missed: bool,
+    /// Where it begins anew behind what was missed.
+    anew: BTreeSet<u64>,
 }
 
 impl Segment {
@@ -164,6 +179,16 @@ impl History {
             self.first,
             playlist.first
         );
+        let targets = (playlist.target.clone(), playlist.part_target.clone());
+        let before = self.targets.get_or_insert_with(|| targets.clone());
+        assert_eq!(*before, targets, "target durations change in:\n{text}");
+        let missed = self.known.last_key_value().is_some_and(|(last, _)| *last + 1 < playlist.first);
+        if std::mem::take(&mut self.may_have_missed) && missed {
+            self.anew.insert(playlist.first);
+        }
+        if playlist.tip() > self.tip {
+            self.encoded_before = self.encoded;
+        }
         (self.tip, self.first) = (playlist.tip(), playlist.first);
         for segment in &playlist.segments {
             assert!(!segment.gap || segment.parts.is_empty(), "a gap has no parts:\n{text}");
@@ -181,7 +206,8 @@ impl History {
             self.remember(&playlist.open);
         }
         let numbers: Vec<u64> = self.known.keys().copied().collect();
-        assert!(numbers.windows(2).all(|two| two[1] == two[0] + 1), "numbers are missing: {numbers:?}");
+        let follows = |two: &[u64]| two[1] == two[0] + 1 || self.anew.contains(&two[1]);
+        assert!(numbers.windows(2).all(follows), "numbers are missing: {numbers:?}");
         let uris: Vec<&String> =
             self.known.values().map(|segment| &segment.uri).filter(|uri| !uri.is_empty()).collect();
         assert_eq!(uris.iter().collect::<BTreeSet<_>>().len(), uris.len(), "a file name came back: {uris:?}");
@@ -192,6 +218,21 @@ impl History {
     /// What was last said of a segment.
     pub(crate) fn segment(&self, number: u64) -> &Segment {
         self.known.get(&number).unwrap_or_else(|| panic!("nobody ever spoke of segment {number}"))
+    }
+
+    /// Before the next playlist: so many segments were encoded. If they are `listed` more than when one last went on, the
+    /// two may have nothing in common.
+    pub(crate) fn encoded(&mut self, segments: u64, listed: u64) {
+        self.may_have_missed = segments.saturating_sub(self.encoded_before) >= listed;
+        self.encoded = segments;
+    }
+
+    /// Of all segments that both rendition's playlists spoke of, they said that they are behind as many breaks.
+    pub(crate) fn assert_in_step_with(&self, other: &Self) {
+        let both = self.known.iter().filter_map(|(number, segment)| Some((number, segment, other.known.get(number)?)));
+        for (number, one, other) in both {
+            assert_eq!(one.breaks, other.breaks, "renditions break at other numbers than {number}: {one:?} {other:?}");
+        }
     }
 
     /// Numbers of all segments before which the timeline broke.

@@ -8,8 +8,7 @@ use super::session::{Session, Timed};
 use crate::ingest::Ingested;
 use bytes::Bytes;
 use codec::ladder::{FromLadder, Settings, ToLadder};
-use media::hls::MediaPlaylist;
-use media::hls::Multivariant;
+use media::hls::{MediaPlaylist, Multivariant, Segment};
 use media::ladder::{Ladder, Rendition};
 use media::projection::{Layout, Projection, Stereo};
 use media::route::File;
@@ -25,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) segment_ms: u32,
     pub(crate) part_ms: u32,
     pub(crate) window_s: u32,
+    /// How far back viewers may go if all is recorded, seconds; 0 if it is not to be.
+    pub(crate) dvr_s: u32,
     pub(crate) reconnect_s: u64,
     pub(crate) ladder: Ladder,
     pub(crate) audio: bool,
@@ -49,6 +50,8 @@ pub(crate) enum Input {
     LadderGone,
     /// The ladder's child cannot keep up: what is being sent to it is lost until the next cut.
     LadderFull,
+    /// The recording has these segments; and whether it goes on.
+    Recorded(Vec<(Rendition, u64)>, bool),
     /// The operator ends the stream.
     End,
     /// Time passed.
@@ -96,13 +99,16 @@ pub(crate) struct Core {
     epoch: Option<Epoch>,
     /// The operator ended it; the ladder may still owe its last segments.
     ending: bool,
+    /// The recording goes on.
+    recording: bool,
 }
 
 impl Core {
     /// A stream that nobody has published yet.
     pub(crate) fn new(options: Options, last_number: Option<u64>, now: i64) -> Self {
         let state = State::Waiting(now);
-        Self { options, state, last_number, params: BTreeMap::new(), session: None, epoch: None, ending: false }
+        let (params, session, epoch) = (BTreeMap::new(), None, None);
+        Self { options, state, last_number, params, session, epoch, ending: false, recording: false }
     }
 
     /// A stream as a state file kept it: it waits for its publisher. `present` says which files are still there.
@@ -118,6 +124,14 @@ impl Core {
         let mut core = Self::new(options, None, now);
         (core.state, core.epoch) = (state, Some(epoch));
         core
+    }
+
+    /// Takes over what a recording's journal says of the time before the live window. To be called right after
+    /// [`Core::restore`].
+    pub(crate) fn recover(&mut self, segments: Vec<(Rendition, u64, Segment)>) {
+        if let Some(epoch) = &mut self.epoch {
+            epoch.window.recover(segments);
+        }
     }
 
     /// What to keep across restarts; nothing before the first segment.
@@ -191,6 +205,12 @@ impl Core {
                 if self.unpublish(out) {
                     self.state = State::Waiting(now);
                     out.push(Effect::Changed);
+                }
+            }
+            Input::Recorded(segments, goes_on) => {
+                self.recording = goes_on;
+                if let Some(epoch) = &mut self.epoch {
+                    epoch.recorded(&segments, goes_on);
                 }
             }
             Input::End => {
@@ -275,6 +295,7 @@ impl Core {
                 let first = first_number(self.last_number, begin.first_idr_utc_ms, self.options.segment_ms);
                 let mut epoch = Epoch::new(&self.options, first, layout, &begin);
                 epoch.at(now, out);
+                epoch.recorded(&[], self.recording);
                 epoch.resume(&self.options, begin, out);
                 self.epoch = Some(epoch);
             }

@@ -35,6 +35,7 @@ fn options() -> Options {
         segment_ms: 2000,
         part_ms: 500,
         window_s: 120,
+        dvr_s: 0,
         reconnect_s: 30,
         ladder: Ladder::default(),
         audio: true,
@@ -487,6 +488,72 @@ fn the_window_slides_and_says_what_left() {
     let playlist = world.core.playlist(Rendition::Source).unwrap();
     assert_eq!(playlist.segments.len(), 10);
     assert_eq!(world.expired.len() as u64, playlist.media_sequence - (START / 2000) as u64);
+}
+
+/// A stream with a live window of 20 s that viewers may go back a minute in, all of which is recorded at once.
+fn long_world() -> World {
+    let mut world = World::with(Core::new(Options { window_s: 20, dvr_s: 60, ..options() }, None, START), 30.0, 60);
+    world.publish();
+    world
+}
+
+/// So many seconds, in which what was whole by then is recorded.
+fn run_recorded(world: &mut World, seconds: u32) {
+    for _ in 0..seconds {
+        world.run(1.0);
+        let segment = |name: &String| {
+            let (rendition, file) = name.split_once('/')?;
+            let Some(File::Segment(msn)) = File::parse(file) else { return None };
+            Some((rendition.parse().ok()?, msn))
+        };
+        let recorded = world.files.iter().filter_map(segment).collect();
+        world.feed(Input::Recorded(recorded, true));
+    }
+}
+
+#[test]
+fn viewers_may_go_back_as_far_as_there_is_a_recording() {
+    let mut world = long_world();
+    run_recorded(&mut world, 51);
+    let renditions: Vec<Rendition> = world.core.window().unwrap().renditions().collect();
+    for &rendition in &renditions {
+        let playlist = world.core.playlist(rendition).unwrap();
+        let live = playlist.media_sequence - (START / 2000) as u64;
+        assert_eq!((playlist.past.len() as u64, live), (live, world.expired.len() as u64), "{rendition}");
+        assert!(playlist.past.len() + playlist.segments.len() >= 24, "{rendition}");
+        assert!(playlist.render().contains(&format!("#EXT-X-MEDIA-SEQUENCE:{}\n", START / 2000)), "{rendition}");
+    }
+    run_recorded(&mut world, 60);
+    let window = world.core.window().unwrap();
+    let length = window.end() - window.slot(window.numbers().start).unwrap().start;
+    assert!((20 * 90_000..=22 * 90_000).contains(&length), "the live window is as long as ever: {length}");
+    for &rendition in &renditions {
+        let playlist = world.core.playlist(rendition).unwrap();
+        let listed = playlist.past.len() + playlist.segments.len();
+        assert!((30..=32).contains(&listed), "{rendition}: {listed}");
+    }
+}
+
+#[test]
+fn without_a_recording_the_list_is_the_live_window_again() {
+    let mut world = long_world();
+    run_recorded(&mut world, 51);
+    assert_eq!(world.core.window().unwrap().listed_from(), (START / 2000) as u64);
+    world.feed(Input::Recorded(Vec::new(), false));
+    world.run(30.0);
+    let window = world.core.window().unwrap();
+    assert_eq!(window.listed_from(), window.numbers().start);
+    assert!(world.core.playlist(Rendition::Source).unwrap().segments.len() <= 11);
+}
+
+#[test]
+fn a_new_epoch_knows_whether_the_recording_goes_on() {
+    let mut world = long_world();
+    world.feed(Input::Recorded(Vec::new(), true));
+    world.run(35.0);
+    let window = world.core.window().unwrap();
+    assert_eq!(window.numbers().start, (START / 2000) as u64, "a recorder that is slow is waited for");
+    assert!(world.expired.is_empty());
 }
 
 #[test]

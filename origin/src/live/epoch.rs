@@ -88,6 +88,7 @@ impl Epoch {
             target_s: target_s(options.segment_ms, begin.gop),
             part_ms: part_target_ms(options.part_ms, grain(options, begin)),
             window_s: options.window_s,
+            dvr_s: options.dvr_s,
         };
         let video = rungs.iter().map(|rung| VideoInfo {
             rendition: rung.rendition.to_string(),
@@ -173,6 +174,12 @@ impl Epoch {
         running.slot_began(msn, base);
         self.begin_in_ladder(msn, base, true, out);
         self.running = Some(running);
+    }
+
+    /// The recording has these segments; and whether it goes on.
+    pub(super) fn recorded(&mut self, segments: &[(Rendition, u64)], goes_on: bool) {
+        segments.iter().for_each(|(rendition, msn)| self.window.recorded(*rendition, *msn));
+        self.window.set_recording(goes_on);
     }
 
     /// What came out of the session.

@@ -133,6 +133,11 @@ impl Files {
         self.table().expired.push_back((until, numbers));
     }
 
+    /// These numbers left the live window, and others have their files: they may go at once.
+    pub(crate) fn release(&self, numbers: Vec<u64>) {
+        self.table().expired.push_front((0, numbers));
+    }
+
     /// Whether [`Files::sweep`] has anything to do at `now` (UTC ms).
     pub(crate) fn is_due(&self, now: i64) -> bool {
         self.table().expired.front().is_some_and(|(until, _)| *until <= now)
@@ -181,6 +186,11 @@ impl Files {
             held.etag = Some(etag.clone());
         }
         Ok(Some(Found { etag, body }))
+    }
+
+    /// A file from disk, at once: for the start.
+    pub(crate) fn read_now(&self, rendition: Rendition, file: &File) -> Option<Bytes> {
+        self.disk.get(&file_key(rendition, file)).ok().flatten()
     }
 
     /// The writer has put a file on disk. `false` if it was let go meanwhile.

@@ -2,7 +2,7 @@
 //!
 //! `core` decides (pure), helped by `session` (timing), `epoch` and `running` (cuts, numbers, renditions), `output`
 //! (packaging) and `load` (how much of the ladder this machine can afford). `stream` acts: one task a stream, which owns the core, the ladder's child (`ladder`), the publisher's claim
-//! (`publisher`) and the files (`files`). `registry` says which streams there are.
+//! (`publisher`), the files (`files`) and the playlists' texts (`shown`). `registry` says which streams there are.
 
 mod core;
 #[cfg(test)]
@@ -16,9 +16,11 @@ mod publisher;
 mod registry;
 mod running;
 mod session;
+mod shown;
 mod stream;
 
 pub(crate) use core::{Core, State};
 pub(crate) use files::Found;
 pub(crate) use registry::{Door, Registry};
+pub(crate) use shown::{Kind, Shown};
 pub(crate) use stream::Stream;

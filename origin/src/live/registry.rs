@@ -136,12 +136,18 @@ impl Registry {
     fn setup(&self, name: &StreamName) -> Setup {
         let stream = self.config.stream(name);
         let hls = &self.config.hls;
+        let record = stream.record.unwrap_or(Record::All);
+        if hls.dvr_s > hls.window_s && record != Record::All {
+            tracing::warn!(stream = %name, "hls.dvr_s takes record = \"all\"; viewers can't go back further than hls.window_s");
+        }
         Setup {
             name: name.clone(),
             options: Options {
                 segment_ms: hls.segment_ms,
                 part_ms: hls.part_ms,
                 window_s: hls.window_s,
+                // What is not recorded can't be gone back to.
+                dvr_s: if record == Record::All { hls.dvr_s } else { 0 },
                 reconnect_s: self.config.origin.reconnect_s,
                 ladder: stream.ladder.unwrap_or_default(),
                 audio: stream.audio == Audio::Auto,
@@ -153,7 +159,7 @@ impl Registry {
             dir: self.folder().join(name.as_str()),
             program: self.program.clone(),
             recorder: self.recorder.clone(),
-            record: stream.record.unwrap_or(Record::All),
+            record,
         }
     }
 

@@ -8,6 +8,7 @@ use super::epoch::Saved;
 use super::files::{Files, Write, file_key, write_all};
 use super::ladder::{Event, Ladder};
 use super::publisher::{Publisher, Takeover};
+use super::shown::{Board, Kind, Shown};
 use crate::ingest::{Claim, Ingested, PublishRequest, Refusal};
 use crate::record::{Recorder, Status, Tape};
 use codec::ladder::ToLadder;
@@ -19,6 +20,7 @@ use service::config::Record;
 use service::secret::Secret;
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -47,6 +49,9 @@ pub(crate) struct Stream {
     commands: mpsc::Sender<Command>,
     warnings: Mutex<Vec<String>>,
     recording: Arc<Status>,
+    /// Changes, while the core is held, with whatever playlists say.
+    revision: AtomicU64,
+    shown: Board,
 }
 
 /// What a stream can be asked to do.
@@ -59,6 +64,9 @@ pub(crate) enum Command {
     /// It has ended, and its place is needed.
     Forget,
 }
+
+/// Segments that a crash may have kept from the recording, in all renditions.
+const RECORDED_AGAIN_MAX: usize = 24;
 
 /// No segment is longer than this, in seconds.
 const LONGEST_SEGMENT_S: u32 = 11;
@@ -73,8 +81,10 @@ pub(crate) struct Task {
     tape: Tape,
     publisher: Option<Publisher>,
     key: Option<Secret>,
-    /// How long playlists are, in seconds.
+    /// How long the live window may be, in seconds.
     window_s: u32,
+    /// Whether the recording goes on, as the core knows it.
+    recording: bool,
 }
 
 /// How a stream is made.
@@ -103,18 +113,21 @@ impl Stream {
         let window_s = options.window_s.max(6 * LONGEST_SEGMENT_S) + LONGEST_SEGMENT_S;
         let (files, writes) = Files::new(dir)?;
         let (state, keys) = files.left_behind()?;
-        let core = match state.and_then(|text| read_state(&name, &text)) {
+        let mut core = match state.and_then(|text| read_state(&name, &text)) {
             Some(saved) => {
                 let present = |rendition, file: &File| keys.contains(&file_key(rendition, file));
                 Core::restore(options, saved, utc_ms(), present)
             }
             None => Core::new(options, None, utc_ms()),
         };
+        let goes_on = !matches!(core.state(), State::Ended(_));
+        let mut tape = recorder.tape(&name, record, core.since().filter(|_| goes_on));
+        let recording = tape.status();
+        core.recover(recording.shelf().journal());
         let in_window: HashSet<(Rendition, File)> =
             core.window().map(|window| window.files()).unwrap_or_default().into_iter().collect();
         files.take_over(&in_window, &keys, utc_ms() + i64::from(window_s) * 1000);
-        let goes_on = !matches!(core.state(), State::Ended(_));
-        let tape = recorder.tape(&name, record, core.since().filter(|_| goes_on));
+        record_again(&core, &files, &mut tape);
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let stream = Arc::new(Self {
             name,
@@ -124,11 +137,14 @@ impl Stream {
             version: watch::Sender::new(0),
             commands,
             warnings: Mutex::default(),
-            recording: tape.status(),
+            recording,
+            revision: AtomicU64::new(0),
+            shown: Board::default(),
         });
         let ladder = Ladder::new(program);
+        let (publisher, recording) = (None, false);
         let task =
-            Task { stream: stream.clone(), commands: inbox, writes, ladder, tape, publisher: None, key, window_s };
+            Task { stream: stream.clone(), commands: inbox, writes, ladder, tape, publisher, key, window_s, recording };
         Ok((stream, task))
     }
 
@@ -136,6 +152,19 @@ impl Stream {
     pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
         // The core has no invariant that a panic elsewhere could break halfway: its task is the only writer.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A playlist's text as it is now. `None` before there is something to play.
+    pub(crate) fn playlist(&self, rendition: Rendition, kind: Kind) -> Option<Arc<Shown>> {
+        let (revision, playlist) = {
+            let core = self.core();
+            let revision = self.revision.load(Ordering::Relaxed);
+            if let Some(shown) = self.shown.get(rendition, kind, revision) {
+                return Some(shown);
+            }
+            (revision, core.playlist(rendition)?)
+        };
+        Some(self.shown.write(rendition, kind, revision, &playlist))
     }
 
     /// Changes whenever playlists or files did.
@@ -297,6 +326,7 @@ impl Task {
     /// Feeds one input and obeys its effects, and what those bring.
     async fn obey(&mut self, input: Input) {
         let mut inputs = vec![input];
+        inputs.extend(self.recorded());
         let (mut changed, mut save) = (false, false);
         while let Some(input) = inputs.pop() {
             if matches!(input, Input::Unpublish) {
@@ -322,9 +352,7 @@ impl Task {
                             inputs.push(Input::LadderFull);
                         }
                     }
-                    Effect::Expired(numbers) => {
-                        self.stream.files.expire(numbers, utc_ms() + i64::from(self.window_s) * 1000);
-                    }
+                    Effect::Expired(numbers) => self.expire(numbers),
                     Effect::Changed => changed = true,
                     Effect::Save => save = true,
                     Effect::Warn(words) => self.stream.warn(words),
@@ -347,6 +375,9 @@ impl Task {
         let now = utc_ms();
         core.handle(input, now, &mut effects);
         let parts_from = core.window().map_or(0, |window| window.parts_from());
+        if effects.iter().any(|effect| !matches!(effect, Effect::ToLadder(_))) {
+            self.stream.revision.fetch_add(1, Ordering::Relaxed);
+        }
         let mut closed = false;
         let mut others = Vec::with_capacity(effects.len());
         for effect in effects {
@@ -366,6 +397,26 @@ impl Task {
         others
     }
 
+    /// These numbers left the live window. Those that are still listed come from the recording from now on.
+    fn expire(&self, numbers: Vec<u64>) {
+        let listed_from = self.stream.core().window().map_or(u64::MAX, Window::listed_from);
+        let (recorded, gone): (Vec<u64>, Vec<u64>) = numbers.into_iter().partition(|msn| *msn >= listed_from);
+        if !recorded.is_empty() {
+            self.stream.files.release(recorded);
+        }
+        if !gone.is_empty() {
+            self.stream.files.expire(gone, utc_ms() + i64::from(self.window_s) * 1000);
+        }
+    }
+
+    /// What the recording has put down since the last time; `None` if nothing changed.
+    fn recorded(&mut self) -> Option<Input> {
+        let (segments, goes_on) = (self.stream.recording.shelf().take(), self.stream.recording.goes_on());
+        let news = !segments.is_empty() || goes_on != self.recording;
+        self.recording = goes_on;
+        news.then_some(Input::Recorded(segments, goes_on))
+    }
+
     fn save(&self) {
         let saved = self.stream.core().saved();
         if let Some(state) = saved.and_then(|saved| serde_json::to_vec(&saved).ok()) {
@@ -378,6 +429,26 @@ async fn next_tag(publisher: &mut Option<Publisher>) -> Option<Ingested> {
     match publisher {
         Some(publisher) => publisher.next().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Hands the recording what a crash kept from it and the live window still has on disk, the newest first: it is not much,
+/// and what is older than that was put down long ago.
+fn record_again(core: &Core, files: &Files, tape: &mut Tape) {
+    let Some(window) = core.window().filter(|window| window.goes_back()) else { return };
+    let missing = window.files().into_iter().filter(|(rendition, file)| match file {
+        File::Segment(msn) => !window.is_recorded(*rendition, *msn),
+        _ => false,
+    });
+    let missing: Vec<(Rendition, File)> = missing.take(RECORDED_AGAIN_MAX + 1).collect();
+    // More than that is no crash's doing: the recording had stopped, or there was none.
+    if missing.len() > RECORDED_AGAIN_MAX {
+        return;
+    }
+    for (rendition, file) in missing {
+        if let Some(body) = files.read_now(rendition, &file) {
+            tape.file(core, rendition, &file, &[body]);
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Which assets there are: what `/api/streams` lists.
 //!
 //! The egress store is the truth. Beside an asset's own folder it holds one small object for each asset, `assets/{id}.json`,
-//! written last, so that listing assets needs no walk over their segments.
+//! written last, so that listing assets needs no walk over their segments. Recorders write it first and transcoders write
+//! it anew; how far those are is counted in the ingest store.
 
-use serde_json::Value;
-use std::collections::BTreeMap;
+use super::keys;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use store::{Error, Objects};
@@ -13,17 +15,32 @@ use store::{Error, Objects};
 const ASSETS_LISTED_MAX: usize = 500;
 
 /// Longest entry, in bytes.
-const ENTRY_BYTES_MAX: u64 = 16 << 10;
+pub(super) const ENTRY_BYTES_MAX: u64 = 16 << 10;
+
+/// Assets being made whose progress is counted: that takes a request for each.
+const ASSETS_COUNTED_MAX: usize = 20;
 
 /// How often the store is asked for what others have finished.
-pub(super) const EVERY: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_secs(30);
 
-const FOLDER: &str = "assets";
+/// The same while something is being made.
+const EVERY_MAKING: Duration = Duration::from_secs(10);
+
+pub(super) const FOLDER: &str = "assets";
 
 /// The assets that are known.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
-    assets: Mutex<BTreeMap<String, Value>>,
+    assets: Mutex<BTreeMap<String, Asset>>,
+}
+
+#[derive(Debug, Clone)]
+struct Asset {
+    entry: Value,
+    /// The ETag under which it was read from the store.
+    etag: Option<String>,
+    /// How much of it is made, 0 to 1.
+    progress: Option<f64>,
 }
 
 /// The key of an asset's entry.
@@ -36,12 +53,39 @@ pub(super) fn id(key: &str) -> Option<&str> {
     key.strip_prefix(FOLDER)?.strip_prefix('/')?.strip_suffix(".json").filter(|id| !id.contains('/'))
 }
 
+impl Asset {
+    fn read(text: &[u8], etag: Option<String>) -> Option<(String, Self)> {
+        let entry: Value = serde_json::from_slice(text).ok()?;
+        let id = entry.get("id")?.as_str()?.to_owned();
+        Some((id, Self { entry, etag, progress: None }))
+    }
+
+    fn is_being_made(&self) -> bool {
+        self.entry.get("state").and_then(Value::as_str) == Some("transcoding")
+    }
+
+    fn start(&self) -> String {
+        self.entry.get("start").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    fn listed(&self) -> Value {
+        let mut entry = self.entry.clone();
+        if let (Some(fields), Some(progress)) = (entry.as_object_mut(), self.progress) {
+            fields.insert("progress".to_owned(), json!(progress));
+        }
+        entry
+    }
+}
+
+/// Which part of a job's tasks is done, with two decimals: 1 only when all are.
+fn progress(done: usize, tasks: u64) -> Option<f64> {
+    (tasks > 0).then(|| ((done as f64 / tasks as f64).min(1.0) * 100.0).floor() / 100.0)
+}
+
 impl Catalog {
     /// Takes an entry as it is stored; what is none is passed over.
     pub(crate) fn add(&self, text: &[u8]) {
-        let Ok(entry) = serde_json::from_slice::<Value>(text) else { return };
-        let Some(id) = entry.get("id").and_then(Value::as_str).map(str::to_owned) else { return };
-        self.assets().insert(id, entry);
+        self.assets().extend(Asset::read(text, None));
     }
 
     /// Whether an asset is there.
@@ -51,30 +95,59 @@ impl Catalog {
 
     /// The newest assets, newest first.
     pub(crate) fn list(&self) -> Vec<Value> {
-        let mut all: Vec<Value> = self.assets().values().cloned().collect();
-        let start = |entry: &Value| entry.get("start").and_then(Value::as_str).unwrap_or_default().to_owned();
-        all.sort_by_cached_key(|entry| std::cmp::Reverse(start(entry)));
-        all.truncate(ASSETS_LISTED_MAX);
-        all
+        let assets = self.assets();
+        let mut all: Vec<&Asset> = assets.values().collect();
+        all.sort_by_cached_key(|asset| std::cmp::Reverse(asset.start()));
+        all.into_iter().take(ASSETS_LISTED_MAX).map(Asset::listed).collect()
     }
 
-    /// Reads what is in the store and not known yet, and forgets what is no longer there.
+    /// When to look again.
+    pub(crate) fn every(&self) -> Duration {
+        if self.assets().values().any(Asset::is_being_made) { EVERY_MAKING } else { EVERY }
+    }
+
+    /// Reads what is in the store and not known yet or written anew, and forgets what is no longer there.
     pub(crate) async fn refresh(&self, objects: &Objects) -> Result<(), Error> {
-        let before: Vec<String> = self.assets().keys().cloned().collect();
+        // What is added from here on need not be in the listing.
+        let before: BTreeMap<String, Option<String>> =
+            self.assets().iter().map(|(id, asset)| (id.clone(), asset.etag.clone())).collect();
         let entries = objects.list(FOLDER)?.collect().await?;
-        let stored: Vec<&str> = entries.iter().filter_map(|entry| id(&entry.key)).collect();
-        for gone in before.iter().filter(|known| !stored.contains(&known.as_str())) {
+        let stored: BTreeSet<&str> = entries.iter().filter_map(|entry| id(&entry.key)).collect();
+        for gone in before.keys().filter(|known| !stored.contains(known.as_str())) {
             self.assets().remove(gone);
         }
-        for new in stored.into_iter().filter(|id| !before.iter().any(|known| known == id)) {
-            if let Some(text) = objects.get_all(&key(new), ENTRY_BYTES_MAX).await? {
-                self.add(&text);
+        for found in &entries {
+            let Some(id) = id(&found.key) else { continue };
+            if found.etag.is_some() && before.get(id) == Some(&found.etag) {
+                continue;
+            }
+            if let Some(text) = objects.get_all(&key(id), ENTRY_BYTES_MAX).await? {
+                // It may have been written once more since it was listed: then it is read again the next time.
+                self.assets().extend(Asset::read(&text, found.etag.clone()));
             }
         }
         Ok(())
     }
 
-    fn assets(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Value>> {
+    /// Counts what is done of the assets that are being made.
+    pub(crate) async fn count(&self, ingest: &Objects) -> Result<(), Error> {
+        let mut making: Vec<(String, String, u64)> = Vec::new();
+        for (id, asset) in self.assets().iter_mut() {
+            asset.progress = asset.progress.filter(|_| asset.is_being_made());
+            let tasks = asset.entry.get("tasks").and_then(Value::as_u64);
+            making.extend(tasks.filter(|_| asset.is_being_made()).map(|tasks| (asset.start(), id.clone(), tasks)));
+        }
+        making.sort_by(|a, b| b.cmp(a));
+        for (_, id, tasks) in making.into_iter().take(ASSETS_COUNTED_MAX) {
+            let done = ingest.list(&format!("{}/{id}/done", keys::JOBS))?.collect().await?.len();
+            if let Some(asset) = self.assets().get_mut(&id) {
+                asset.progress = progress(done, tasks);
+            }
+        }
+        Ok(())
+    }
+
+    fn assets(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Asset>> {
         // Whole entries go in and out: a panic elsewhere leaves nothing half done.
         self.assets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,5 +190,47 @@ mod tests {
         catalog.add(br#"{"id":"gone-1","start":"2026"}"#);
         catalog.refresh(&objects).await.unwrap();
         assert!(catalog.has("a-1") && !catalog.has("gone-1"));
+    }
+
+    #[test]
+    fn progress_is_one_only_when_all_is_done() {
+        for (done, tasks, expected) in [
+            (0, 3, Some(0.0)),
+            (1, 3, Some(0.33)),
+            (2, 3, Some(0.66)),
+            (3, 3, Some(1.0)),
+            (7, 3, Some(1.0)),
+            (0, 0, None),
+        ] {
+            assert_eq!(progress(done, tasks), expected, "{done} of {tasks}");
+        }
+        assert_eq!(progress(999, 1000), Some(0.99));
+    }
+
+    #[tokio::test]
+    async fn what_transcoders_write_is_listed_with_how_far_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Objects::open(&format!("file:{}", dir.path().display()), store::Limits::PATIENT).await.unwrap();
+        let write = async |state: &str| {
+            let text = format!(r#"{{"id":"a-1","start":"2026","state":"{state}","tasks":4}}"#);
+            objects.put(&key("a-1"), text.into(), "application/json").await.unwrap();
+        };
+        let catalog = Catalog::default();
+        let look = async || {
+            catalog.refresh(&objects).await.unwrap();
+            catalog.count(&objects).await.unwrap();
+            let entry = catalog.list().remove(0);
+            (entry["state"].as_str().unwrap().to_owned(), entry["progress"].as_f64(), catalog.every())
+        };
+        write("instant").await;
+        assert_eq!(look().await, ("instant".to_owned(), None, EVERY));
+        write("transcoding").await;
+        assert_eq!(look().await, ("transcoding".to_owned(), Some(0.0), EVERY_MAKING));
+        for task in ["jobs/a-1/done/00000.json", "jobs/a-1/done/00001.json", "jobs/a-12/done/00000.json"] {
+            objects.create(task, "{}".into(), "application/json").await.unwrap();
+        }
+        assert_eq!(look().await, ("transcoding".to_owned(), Some(0.5), EVERY_MAKING));
+        write("ready").await;
+        assert_eq!(look().await, ("ready".to_owned(), None, EVERY));
     }
 }

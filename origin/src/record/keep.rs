@@ -4,12 +4,13 @@
 //! the stream.
 
 use super::flv::Muxer;
-use super::ledger::{Ledger, Line, Vod, asset, key};
+use super::keys;
+use super::ledger::{End, Ledger, Line, key};
+use super::log::Log;
 use super::spool::{Journal, Place, Spool, Waiting};
 use super::{Shared, Status};
 use crate::ingest::Ingested;
 use bytes::Bytes;
-use media::hls::date;
 use media::ladder::Rendition;
 use media::route::File;
 use std::collections::BTreeMap;
@@ -17,11 +18,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::sync::mpsc;
-
-/// How long a session that can't be finished for want of room waits before it tries again.
-const FINISH_EVERY: Duration = Duration::from_secs(1);
 
 /// What a stream records.
 #[derive(Debug)]
@@ -36,29 +33,6 @@ pub(crate) enum Item {
     Lines(Vec<Line>),
 }
 
-/// How a session ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct End {
-    /// `ended` or `lost`.
-    pub(crate) reason: &'static str,
-    /// UTC ms.
-    pub(crate) at_ms: i64,
-}
-
-/// A file for the uploader, and after what it must be stored: lower ranks come first.
-#[derive(Debug)]
-pub(crate) struct Upload {
-    pub(crate) rank: u8,
-    pub(crate) file: Waiting,
-}
-
-/// Ranks of uploads: nobody sees a playlist before what it lists, nor an asset before its playlists.
-pub(super) const MEDIA: u8 = 0;
-const PLAYLIST: u8 = 1;
-const MULTIVARIANT: u8 = 2;
-pub(super) const LISTING: u8 = 3;
-const ENDED: u8 = 4;
-
 /// A session being put down.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -66,7 +40,8 @@ pub(crate) struct Keeper {
     pub(super) spool: Spool,
     pub(super) ledger: Ledger,
     pub(super) status: Arc<Status>,
-    pub(super) uploads: BTreeMap<Place, mpsc::UnboundedSender<Upload>>,
+    pub(super) uploads: BTreeMap<Place, mpsc::UnboundedSender<Waiting>>,
+    log: Arc<Log>,
     /// Bytes that wait in the queue.
     pub(super) queued: Arc<AtomicU64>,
     journal: Option<Journal>,
@@ -80,20 +55,18 @@ impl Keeper {
         spool: Spool,
         ledger: Ledger,
         status: Arc<Status>,
-        uploads: BTreeMap<Place, mpsc::UnboundedSender<Upload>>,
+        uploads: BTreeMap<Place, mpsc::UnboundedSender<Waiting>>,
+        log: Arc<Log>,
         queued: Arc<AtomicU64>,
     ) -> Self {
         let muxer = Muxer::default();
-        Self { shared, spool, ledger, status, uploads, queued, journal: None, muxer, part: None }
+        Self { shared, spool, ledger, status, uploads, log, queued, journal: None, muxer, part: None }
     }
 
     /// Takes up what an earlier process left: what waits goes to the uploader, and what it was writing is closed.
     pub(super) fn take_up(&mut self) {
         match self.spool.waiting() {
-            Ok(mut waiting) => {
-                waiting.sort_by_key(|file| rank(&file.key));
-                waiting.into_iter().for_each(|file| self.upload(rank(&file.key), file));
-            }
+            Ok(waiting) => waiting.into_iter().for_each(|file| self.upload(file)),
             Err(error) => self.status.stop(&self.ledger.name, &format!("its folder can't be read: {error}")),
         }
         for number in self.spool.open_parts() {
@@ -128,20 +101,20 @@ impl Keeper {
         }
     }
 
-    /// Writes what makes the session whole. Tries until there is room for it; `false` if the process ends before that.
-    pub(super) fn finish(&mut self, end: &End) -> bool {
-        loop {
-            match self.write_end(end) {
-                Ok(()) => return true,
-                Err(error) => {
-                    tracing::error!(stream = %self.ledger.name, %error, "can't finish a recording yet");
-                    if self.shared.shutdown.is_cancelled() {
-                        return false;
-                    }
-                    std::thread::sleep(FINISH_EVERY);
-                }
+    /// Nothing more comes: what the session is, and how it ended if it did.
+    pub(super) fn end(mut self, end: Option<End>) -> Ledger {
+        if self.ledger.end.is_none()
+            && let Some(end) = end
+        {
+            let line = Line::End(end);
+            if let Err(error) = self.write(vec![line.clone()]) {
+                // After a crash in the next moment it counts as lost, that is all.
+                tracing::warn!(stream = %self.ledger.name, %error, "can't note a recording's end");
+                self.ledger.enter(line);
             }
         }
+        self.log.close();
+        self.ledger
     }
 
     fn take(&mut self, item: Item) -> io::Result<()> {
@@ -152,8 +125,9 @@ impl Keeper {
                 let Some(asset) = self.ledger.asset() else { return Ok(()) };
                 self.spool.has_room()?;
                 let key = key(&asset, &format!("{rendition}/{file}"));
-                let file = self.spool.add(Place::Egress, &key, &body).map_err(io_error)?;
-                self.upload(MEDIA, file);
+                let added = self.spool.add(Place::Egress, &key, &body).map_err(io_error)?;
+                self.status.shelf().put(rendition, &file);
+                self.upload(added);
             }
             Item::Lines(lines) => self.write(lines)?,
         }
@@ -179,13 +153,13 @@ impl Keeper {
     }
 
     fn close_part(&mut self, number: u64) -> io::Result<()> {
-        let key = format!("rec/{}/{}/{number}.flv", self.ledger.name, self.ledger.session);
+        let key = keys::part(&self.ledger.name, &self.ledger.session, number);
         let Some(file) = self.spool.close_part(number, &key)? else { return Ok(()) };
         let line = Line::Part { number, bytes: file.bytes };
         let written = self.write(vec![line.clone()]);
         // Also where the journal has no room for it: storing the file makes some.
         self.ledger.enter(line);
-        self.upload(MEDIA, file);
+        self.upload(file);
         written
     }
 
@@ -199,57 +173,18 @@ impl Keeper {
             self.journal = None;
             return Err(error);
         }
+        self.log.add(&lines);
         lines.into_iter().for_each(|line| self.ledger.enter(line));
         Ok(())
     }
 
-    fn write_end(&mut self, end: &End) -> io::Result<()> {
-        let vod = self.ledger.vod().filter(|_| self.ledger.rungs);
-        let asset_id = self.ledger.asset().filter(|_| vod.is_some());
-        if let (Some(vod), Some(id)) = (&vod, &asset_id) {
-            self.write_vod(vod, id)?;
-        }
-        if self.ledger.parts.is_empty() && asset_id.is_none() {
-            return Ok(());
-        }
-        let folder = format!("rec/{}/{}", self.ledger.name, self.ledger.session);
-        let parts: Vec<serde_json::Value> = self
-            .ledger
-            .parts
-            .iter()
-            .map(|(number, bytes)| serde_json::json!({ "key": format!("{folder}/{number}.flv"), "bytes": bytes }))
-            .collect();
-        let ended = serde_json::json!({
-            "name": self.ledger.name, "session": self.ledger.session, "asset": asset_id,
-            "start": date(self.ledger.epoch.map_or(self.ledger.began_ms, |(anchor_ms, _)| anchor_ms)),
-            "end": date(end.at_ms), "reason": end.reason, "parts": parts,
-            "renditions": vod.map(|vod| vod.renditions).unwrap_or_default(), "recording": self.status.words(),
-        });
-        self.put(Place::Ingest, &format!("{folder}/ended.json"), ended.to_string())
-    }
-
-    fn write_vod(&mut self, vod: &Vod, id: &str) -> io::Result<()> {
-        for (name, text) in &vod.playlists {
-            self.put(Place::Egress, &key(id, name), text.clone())?;
-        }
-        self.put(Place::Egress, &key(id, &File::Playlist.to_string()), vod.multivariant.clone())?;
-        let listing = asset(&self.ledger.name, id, vod);
-        self.put(Place::Egress, &super::catalog::key(id), listing.to_string())
-    }
-
-    fn put(&mut self, place: Place, key: &str, text: String) -> io::Result<()> {
-        let file = self.spool.add(place, key, &[Bytes::from(text)]).map_err(io_error)?;
-        self.upload(rank(key), file);
-        Ok(())
-    }
-
-    fn upload(&mut self, rank: u8, file: Waiting) {
+    fn upload(&mut self, file: Waiting) {
         if let Some(words) = self.shared.backlog.add(file.bytes) {
             self.status.stop(&self.ledger.name, words);
         }
         if let Some(uploads) = self.uploads.get(&file.place) {
             // The uploader goes only after this, or with the process: then the file is found at the next start.
-            let _ = uploads.send(Upload { rank, file });
+            let _ = uploads.send(file);
         }
     }
 
@@ -271,40 +206,7 @@ impl Item {
     }
 }
 
-/// After what a key must be stored.
-fn rank(key: &str) -> u8 {
-    let name = key.rsplit('/').next().unwrap_or_default();
-    match (name, key.split('/').count()) {
-        ("ended.json", _) => ENDED,
-        _ if super::catalog::id(key).is_some() => LISTING,
-        (_, 3) if name.ends_with(".m3u8") => MULTIVARIANT,
-        _ if name.ends_with(".m3u8") => PLAYLIST,
-        _ => MEDIA,
-    }
-}
-
 /// The system's own kind where there is one.
 fn io_error(error: store::Error) -> io::Error {
     if error.is_full() { io::Error::new(ErrorKind::StorageFull, error) } else { io::Error::other(error) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_lists_is_stored_after_what_is_listed() {
-        for (key, expected) in [
-            ("rec/foo/s/0.flv", MEDIA),
-            ("vod/foo-1/source/7.m4s", MEDIA),
-            ("vod/foo-1/source/init-00.mp4", MEDIA),
-            ("vod/foo-1/source/index.m3u8", PLAYLIST),
-            ("vod/foo-1/source/iframes.m3u8", PLAYLIST),
-            ("vod/foo-1/index.m3u8", MULTIVARIANT),
-            ("assets/foo-1.json", LISTING),
-            ("rec/foo/s/ended.json", ENDED),
-        ] {
-            assert_eq!(rank(key), expected, "{key}");
-        }
-    }
 }

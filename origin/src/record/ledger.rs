@@ -3,8 +3,11 @@
 //! Pure. A line is written to the session's journal after what it speaks of is safe on disk, so what a crash left reads
 //! like what was there a moment before it. Does not number segments: numbers come from the live window.
 
-use media::hls::{AudioGroup, MediaPlaylist, Multivariant, Segment, Variant, compact_date, date, iframes_vod};
+pub(crate) mod merge;
+
+use media::hls::{AudioGroup, MediaPlaylist, Multivariant, Segment, Variant, compact_date, iframes_vod};
 use media::ladder::Rendition;
+use media::projection::Layout;
 use media::route::{File, Route};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,12 +20,34 @@ pub(crate) enum Line {
     Session { name: String, session: String, began_ms: i64, rungs: bool },
     /// Publishing began: the epoch's anchor (UTC ms) and target duration.
     Epoch { anchor_ms: i64, target_s: u32 },
+    /// How the picture lies on the sphere.
+    Layout(Layout),
     /// What the multivariant playlist needs besides segments; may come again.
     Shape(Shape),
     /// A rendition's next segment, or the lack of it.
     Segment(Entry),
     /// A file of what came in.
     Part { number: u64, bytes: u64 },
+    /// The last: nothing more comes.
+    End(End),
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct End {
+    pub(crate) reason: Reason,
+    /// UTC ms.
+    pub(crate) at_ms: i64,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Reason {
+    /// The stream did.
+    Ended,
+    /// Its origin died or left.
+    Lost,
 }
 
 /// What renditions are like.
@@ -69,10 +94,12 @@ pub(crate) struct Ledger {
     pub(crate) rungs: bool,
     /// Anchor (UTC ms) and target duration.
     pub(crate) epoch: Option<(i64, u32)>,
+    pub(crate) layout: Option<Layout>,
     shape: Shape,
     renditions: BTreeMap<Rendition, BTreeMap<u64, Entry>>,
     /// Bytes of each file of what came in.
     pub(crate) parts: BTreeMap<u64, u64>,
+    pub(crate) end: Option<End>,
 }
 
 /// A recording that can be played.
@@ -101,15 +128,6 @@ pub(crate) fn url(id: &str) -> String {
 pub(crate) fn key(id: &str, file: &str) -> String {
     let address = Route::Vod(format!("{id}/{file}")).to_string();
     address.trim_start_matches('/').to_owned()
-}
-
-/// An asset as `/api/streams` lists it.
-pub(crate) fn asset(name: &str, id: &str, vod: &Vod) -> serde_json::Value {
-    let duration_s = (vod.duration_s * 1000.0).round() / 1000.0;
-    serde_json::json!({
-        "id": id, "name": name, "url": url(id), "start": date(vod.start_ms),
-        "duration_s": duration_s, "state": "instant",
-    })
 }
 
 impl Shape {
@@ -146,8 +164,13 @@ impl Ledger {
     /// Reads a journal; a last line that a crash cut off is none.
     pub(crate) fn read(text: &str) -> Self {
         let mut ledger = Self::default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).for_each(|line| ledger.enter(line));
+        ledger.read_on(text);
         ledger
+    }
+
+    /// Takes more of a journal.
+    pub(crate) fn read_on(&mut self, text: &str) {
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).for_each(|line| self.enter(line));
     }
 
     /// Takes the next line.
@@ -157,6 +180,7 @@ impl Ledger {
                 (self.name, self.session, self.began_ms, self.rungs) = (name, session, began_ms, rungs);
             }
             Line::Epoch { anchor_ms, target_s } => self.epoch = Some((anchor_ms, target_s)),
+            Line::Layout(layout) => self.layout = Some(layout),
             Line::Shape(shape) => self.shape.merge(shape),
             Line::Segment(entry) => {
                 if let Ok(rendition) = entry.rendition.parse() {
@@ -166,12 +190,37 @@ impl Ledger {
             Line::Part { number, bytes } => {
                 self.parts.insert(number, bytes);
             }
+            Line::End(end) => self.end = Some(end),
         }
+    }
+
+    /// Lines that say the same.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        if self.name.is_empty() {
+            return Vec::new();
+        }
+        let Self { name, session, began_ms, rungs, .. } = self;
+        let mut lines =
+            vec![Line::Session { name: name.clone(), session: session.clone(), began_ms: *began_ms, rungs: *rungs }];
+        lines.extend(self.epoch.map(|(anchor_ms, target_s)| Line::Epoch { anchor_ms, target_s }));
+        lines.extend(self.layout.map(Line::Layout));
+        if self.shape != Shape::default() {
+            lines.push(Line::Shape(self.shape.clone()));
+        }
+        lines.extend(self.renditions.values().flat_map(BTreeMap::values).cloned().map(Line::Segment));
+        lines.extend(self.parts.iter().map(|(number, bytes)| Line::Part { number: *number, bytes: *bytes }));
+        lines.extend(self.end.map(Line::End));
+        lines
     }
 
     /// The asset's id, once there is one.
     pub(crate) fn asset(&self) -> Option<String> {
         self.epoch.filter(|_| self.rungs).map(|(anchor_ms, _)| asset_id(&self.name, anchor_ms))
+    }
+
+    /// All segments and gaps.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.renditions.values().flat_map(BTreeMap::values)
     }
 
     /// The newest number of each rendition.

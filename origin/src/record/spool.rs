@@ -53,7 +53,7 @@ pub(crate) struct Journal {
 }
 
 impl Place {
-    fn folder(self) -> &'static str {
+    pub(super) fn folder(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
             Self::Egress => "egress",

@@ -3,8 +3,8 @@
 //! The queue to the disk is bounded in items and bytes. Where it is full the recording stops with an alarm, and the live
 //! stream goes on.
 
-use super::keep::{End, Item};
-use super::ledger::{Entry, Line, Shape};
+use super::keep::Item;
+use super::ledger::{End, Entry, Line, Reason, Shape};
 use super::{Recorder, Status, asset_id};
 use crate::ingest::Ingested;
 use crate::live::{Core, State};
@@ -90,14 +90,14 @@ impl Tape {
     pub(crate) fn observe(&mut self, core: &Core, closed: bool, now: i64) {
         let Some(open) = &self.open else { return };
         if open.anchor.is_some() && open.anchor != core.since() {
-            return self.end("ended", now);
+            return self.end(Reason::Ended, now);
         }
         self.anchor(core);
         if closed {
             self.note(core);
         }
         if matches!(core.state(), State::Ended(_)) {
-            self.end("ended", now);
+            self.end(Reason::Ended, now);
         }
     }
 
@@ -106,7 +106,8 @@ impl Tape {
         let Some(open) = self.open.as_mut().filter(|open| open.anchor.is_none()) else { return };
         if let (Some(anchor_ms), Some(window)) = (core.since(), core.window()) {
             open.anchor = Some(anchor_ms);
-            self.send(Item::Lines(vec![Line::Epoch { anchor_ms, target_s: window.terms().target_s }]));
+            let epoch = Line::Epoch { anchor_ms, target_s: window.terms().target_s };
+            self.send(Item::Lines(vec![epoch, Line::Layout(core.layout())]));
         }
     }
 
@@ -151,7 +152,7 @@ impl Tape {
         self.send(Item::Lines(lines));
     }
 
-    fn end(&mut self, reason: &'static str, at_ms: i64) {
+    fn end(&mut self, reason: Reason, at_ms: i64) {
         if let Some(open) = self.open.take() {
             // Read when the queue is closed, which dropping its only sender does.
             let _ = open.end.set(End { reason, at_ms });

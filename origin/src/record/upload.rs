@@ -1,14 +1,13 @@
-//! Brings a session's files to a store, in order, for as long as it takes.
+//! Brings a session's files to a store for as long as it takes.
 //!
-//! Files of one rank go several at a time, the next rank only when they are stored. A file is removed locally when the
-//! store has it and not before. A store that fails is asked again, ever more slowly; nobody waits for it but the disk.
+//! Several go at a time. A file is removed locally when the store has it and not before. A store that fails is asked
+//! again, ever more slowly; nobody waits for it but the disk. What lists these files is written when all are stored
+//! ([`super::finish`]).
 
 use super::Shared;
-use super::keep::{LISTING, MEDIA, Upload};
 use super::spool::{Place, Waiting};
 use metrics::counter;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use store::{Creation, Error, Objects};
 use tokio::sync::mpsc;
@@ -27,40 +26,28 @@ pub(super) fn pause(failures: u32) -> Duration {
 }
 
 /// Stores what comes; `true` when all of it is stored and nothing will follow, `false` if the process ends before that.
-pub(super) async fn upload(shared: Arc<Shared>, place: Place, mut queue: mpsc::UnboundedReceiver<Upload>) -> bool {
-    let mut held: Option<Upload> = None;
-    loop {
-        let first = match held.take() {
-            Some(first) => first,
-            None => match queue.recv().await {
-                Some(first) => first,
-                None => return true,
+pub(super) async fn upload(shared: Arc<Shared>, place: Place, mut queue: mpsc::UnboundedReceiver<Waiting>) -> bool {
+    let mut running = JoinSet::new();
+    let mut all = true;
+    while all {
+        let room = running.len() < AT_ONCE;
+        tokio::select! {
+            Some(done) = running.join_next() => all &= done.unwrap_or(false),
+            next = queue.recv(), if room => match next {
+                Some(file) => drop(running.spawn(bring(shared.clone(), file))),
+                None => break,
             },
-        };
-        let rank = first.rank;
-        let mut running = JoinSet::new();
-        running.spawn(bring(shared.clone(), first));
-        while running.len() < AT_ONCE
-            && let Ok(next) = queue.try_recv()
-        {
-            if next.rank == rank {
-                running.spawn(bring(shared.clone(), next));
-            } else {
-                held = Some(next);
-                break;
-            }
-        }
-        let stored = running.join_all().await;
-        if !stored.into_iter().all(|stored| stored) {
-            tracing::info!(?place, "leaving: what is not stored yet is stored after the next start");
-            return false;
         }
     }
+    all &= running.join_all().await.into_iter().all(|stored| stored);
+    if !all {
+        tracing::info!(?place, "leaving: what is not stored yet is stored after the next start");
+    }
+    all
 }
 
 /// Stores one file, however often that takes. `false` if the process ends before it is stored.
-async fn bring(shared: Arc<Shared>, upload: Upload) -> bool {
-    let Upload { rank, file } = upload;
+async fn bring(shared: Arc<Shared>, file: Waiting) -> bool {
     let mut failures: u32 = 0;
     loop {
         let tried = tokio::select! {
@@ -69,7 +56,7 @@ async fn bring(shared: Arc<Shared>, upload: Upload) -> bool {
         };
         match tried {
             Ok(creation) => {
-                done(&shared, rank, &file, creation).await;
+                done(&shared, &file, creation).await;
                 return true;
             }
             // Only what is stored is removed: it was in the queue twice.
@@ -80,13 +67,13 @@ async fn bring(shared: Arc<Shared>, upload: Upload) -> bool {
             Err(error) => {
                 failures = failures.saturating_add(1);
                 counter!("live360_recording_store_failures_total").increment(1);
-                if shared.door(file.place).failing.swap(true, Ordering::Relaxed) {
-                    tracing::debug!(key = file.key, %error, failures, "can't store a recording's file either");
-                } else {
+                if shared.stores.failed(file.place) {
                     tracing::error!(
                         key = file.key, %error,
                         "can't store a recording's file; it and those that follow wait on disk"
                     );
+                } else {
+                    tracing::debug!(key = file.key, %error, failures, "can't store a recording's file either");
                 }
             }
         }
@@ -99,23 +86,16 @@ async fn bring(shared: Arc<Shared>, upload: Upload) -> bool {
 }
 
 async fn store(shared: &Shared, file: &Waiting) -> Result<Creation, Error> {
-    let objects: Objects = shared.objects(file.place).await?;
+    let objects: Objects = shared.stores.objects(file.place).await?;
     objects.create_file(&file.key, &file.path, content_type(&file.key)).await
 }
 
-async fn done(shared: &Shared, rank: u8, file: &Waiting, creation: Creation) {
-    if shared.door(file.place).failing.swap(false, Ordering::Relaxed) {
-        tracing::info!(place = ?file.place, "the store of recordings answers again");
-    }
-    if rank == LISTING
-        && let Ok(text) = tokio::fs::read(&file.path).await
-    {
-        shared.catalog.add(&text);
-    }
+async fn done(shared: &Shared, file: &Waiting, creation: Creation) {
+    shared.stores.answered(file.place);
     counter!("live360_recording_stored_files_total").increment(1);
     match creation {
         Creation::Created => counter!("live360_recording_stored_bytes_total").increment(file.bytes),
-        Creation::AlreadyThere => compare(shared, rank, file).await,
+        Creation::AlreadyThere => compare(shared, file).await,
     }
     shared.backlog.remove(file.bytes);
     if let Err(error) = tokio::fs::remove_file(&file.path).await {
@@ -125,10 +105,9 @@ async fn done(shared: &Shared, rank: u8, file: &Waiting, creation: Creation) {
 
 /// Something is there already: what a crash kept us from noting, or what the other origin of a pair has recorded of the same
 /// stream. Media of both must be the same.
-async fn compare(shared: &Shared, rank: u8, file: &Waiting) {
-    let Ok(objects) = shared.objects(file.place).await else { return };
-    if rank == MEDIA
-        && let Ok(Some(facts)) = objects.head(&file.key).await
+async fn compare(shared: &Shared, file: &Waiting) {
+    let Ok(objects) = shared.stores.objects(file.place).await else { return };
+    if let Ok(Some(facts)) = objects.head(&file.key).await
         && facts.bytes != file.bytes
     {
         counter!("live360_recording_conflicts_total").increment(1);
@@ -138,10 +117,8 @@ async fn compare(shared: &Shared, rank: u8, file: &Waiting) {
 
 fn content_type(key: &str) -> &'static str {
     match key.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("m3u8") => "application/vnd.apple.mpegurl",
         Some("m4s" | "mp4") if key.split('/').rev().nth(1) == Some("audio") => "audio/mp4",
         Some("m4s" | "mp4") => "video/mp4",
-        Some("json") => "application/json",
         Some("flv") => "video/x-flv",
         _ => "application/octet-stream",
     }
@@ -159,13 +136,9 @@ mod tests {
 
     #[test]
     fn types_follow_names() {
-        for (key, expected) in [
-            ("vod/a/audio/1.m4s", "audio/mp4"),
-            ("vod/a/960w/1.m4s", "video/mp4"),
-            ("vod/a/index.m3u8", "application/vnd.apple.mpegurl"),
-            ("rec/a/b/0.flv", "video/x-flv"),
-            ("rec/a/b/ended.json", "application/json"),
-        ] {
+        for (key, expected) in
+            [("vod/a/audio/1.m4s", "audio/mp4"), ("vod/a/960w/1.m4s", "video/mp4"), ("rec/a/b/0.flv", "video/x-flv")]
+        {
             assert_eq!(content_type(key), expected, "{key}");
         }
     }

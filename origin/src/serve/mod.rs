@@ -5,14 +5,17 @@
 
 mod directives;
 mod playlists;
+mod recorded;
 
 use crate::live::{Found, Registry, Stream};
+use crate::record::Replay;
 use http::request::Parts;
 use http::{Response, StatusCode};
 use media::ladder::Rendition;
 use media::name::StreamName;
 use media::route::{File, Route};
 use service::http::{Body, Content, Handler, error, json};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,12 +35,13 @@ const PAGE_FILE_CACHE: &str = "public, max-age=31536000, immutable";
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     registry: Arc<Registry>,
+    replay: Replay,
     shutdown: CancellationToken,
 }
 
 impl Server {
-    pub(crate) fn new(registry: Arc<Registry>, shutdown: CancellationToken) -> Self {
-        Self { registry, shutdown }
+    pub(crate) fn new(registry: Arc<Registry>, replay: Replay, shutdown: CancellationToken) -> Self {
+        Self { registry, replay, shutdown }
     }
 
     async fn hls(&self, request: &Parts, name: &StreamName, rendition: Rendition, file: &File) -> Response<Body> {
@@ -48,7 +52,8 @@ impl Server {
         }
     }
 
-    /// An init, a segment or a part. The hinted part and the segment in progress are waited for; nothing else is.
+    /// An init, a segment or a part. The hinted part and the segment in progress are waited for; nothing else is. What is
+    /// older than the live window comes from the recording.
     async fn media(&self, stream: &Stream, rendition: Rendition, file: &File, request: &Parts) -> Response<Body> {
         let mut changes = stream.changes();
         let hold_s = stream.core().window().map_or(0, |window| 3 * window.terms().target_s);
@@ -57,13 +62,17 @@ impl Server {
         loop {
             match stream.files.get(rendition, file).await {
                 Ok(Some(Found { etag, body })) => {
-                    let kind = if rendition == Rendition::Audio { "audio/mp4" } else { "video/mp4" };
-                    return Content::new(kind, MEDIA_CACHE, body).etag(&etag).answer(request);
+                    return Content::new(media_type(rendition), MEDIA_CACHE, body).etag(&etag).answer(request);
                 }
                 Ok(None) if is_next(stream, rendition, file) => {}
                 // It may have come between the two looks; then it is there now, since files come before playlists.
                 Ok(None) if stream.files.has(rendition, file) => continue,
-                Ok(None) => return missing(file),
+                Ok(None) => {
+                    let recorded = recorded::answer(&self.replay, stream, rendition, file, request).await;
+                    return recorded.unwrap_or_else(|| missing(file));
+                }
+                // It left the live window between two looks.
+                Err(reason) if reason.kind() == ErrorKind::NotFound && !stream.files.has(rendition, file) => continue,
                 Err(reason) => {
                     tracing::warn!(stream = %stream.name, %rendition, %file, %reason, "cannot read a file of the live window");
                     return error(StatusCode::INTERNAL_SERVER_ERROR, "this file cannot be read from the server's disk");
@@ -85,7 +94,7 @@ impl Handler for Server {
             Some(Route::PageFile(name)) => page(&request, player::file(&name), PAGE_FILE_CACHE),
             Some(Route::Streams) => json(&self.registry.list()),
             Some(Route::Multivariant(name)) => match self.registry.get(&name) {
-                Some(stream) => playlists::multivariant(&stream, self.registry.asset_url(&stream), &request),
+                Some(stream) => playlists::multivariant(&stream, self.registry.asset_url(&stream), &request).await,
                 None => unknown_stream(&name),
             },
             Some(Route::Hls(name, rendition, file)) => self.hls(&request, &name, rendition, &file).await,
@@ -118,6 +127,10 @@ fn page(request: &Parts, file: Option<&'static player::File>, cache: &'static st
 
 fn unknown_stream(name: &StreamName) -> Response<Body> {
     error(StatusCode::NOT_FOUND, format!("stream {name} is not live"))
+}
+
+fn media_type(rendition: Rendition) -> &'static str {
+    if rendition == Rendition::Audio { "audio/mp4" } else { "video/mp4" }
 }
 
 fn missing(file: &File) -> Response<Body> {

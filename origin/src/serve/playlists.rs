@@ -1,22 +1,17 @@
-//! Playlists as answers: rendered on demand, blocked where a request asks for what is yet to come, gzipped.
+//! Playlists as answers, blocked where a request asks for what is yet to come.
 //!
 //! The judgement of blocking requests is [`media::hls::reload`]'s.
 
-use super::directives::{self, Directives};
+use super::directives;
 use super::{PLAYLIST_CACHE, late};
-use crate::live::Stream;
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use crate::live::{Kind, Shown, Stream};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, header};
-use media::hls;
 use media::hls::reload::{Answer, Ask, judge};
 use media::ladder::Rendition;
 use media::route::File;
 use service::http::{Body, Content, accepts_gzip, error};
-use sha2::{Digest, Sha256};
-use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +21,7 @@ const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 const ASSET_DATA_ID: &str = "live360.asset";
 
 /// The multivariant playlist; `asset` is where an ended stream can be seen again.
-pub(super) fn multivariant(stream: &Stream, asset: Option<String>, request: &Parts) -> Response<Body> {
+pub(super) async fn multivariant(stream: &Stream, asset: Option<String>, request: &Parts) -> Response<Body> {
     let playlist = stream.core().multivariant(stream.name.as_str());
     match playlist {
         Some(playlist) => {
@@ -34,7 +29,7 @@ pub(super) fn multivariant(stream: &Stream, asset: Option<String>, request: &Par
             if let Some(url) = asset {
                 text.push_str(&format!("#EXT-X-SESSION-DATA:DATA-ID=\"{ASSET_DATA_ID}\",VALUE=\"{url}\"\n"));
             }
-            answer(text, request)
+            answer(&Shown::once(text), request).await
         }
         None => not_yet(),
     }
@@ -53,6 +48,11 @@ pub(super) async fn media(
         Err(words) => return error(StatusCode::BAD_REQUEST, words),
     };
     let iframes = *file == File::IFrames;
+    let kind = match directives.skip {
+        _ if iframes => Kind::IFrames,
+        true => Kind::Delta,
+        false => Kind::Whole,
+    };
     if iframes && rendition == Rendition::Audio {
         return error(StatusCode::NOT_FOUND, "sound has no I-frames");
     }
@@ -66,7 +66,12 @@ pub(super) async fn media(
     loop {
         let tip = stream.core().window().map(|window| window.tip(rendition)).unwrap_or_default();
         match judge(tip, ask, terms.part_ms) {
-            Answer::Now => return render(stream, rendition, iframes, directives, request),
+            Answer::Now => {
+                return match stream.playlist(rendition, kind) {
+                    Some(shown) => answer(&shown, request).await,
+                    None => not_yet(),
+                };
+            }
             Answer::Bad(words) => return error(StatusCode::BAD_REQUEST, words),
             Answer::Wait => {}
         }
@@ -78,46 +83,22 @@ pub(super) async fn media(
     }
 }
 
-fn render(
-    stream: &Stream,
-    rendition: Rendition,
-    iframes: bool,
-    directives: Directives,
-    request: &Parts,
-) -> Response<Body> {
-    let playlist = stream.core().playlist(rendition);
-    match playlist {
-        Some(playlist) if iframes => answer(hls::iframes(&playlist), request),
-        Some(playlist) if directives.skip => answer(playlist.render_delta(), request),
-        Some(playlist) => answer(playlist.render(), request),
-        None => not_yet(),
-    }
-}
-
-fn answer(text: String, request: &Parts) -> Response<Body> {
-    let hash = Sha256::digest(text.as_bytes());
-    let etag: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+async fn answer(shown: &Arc<Shown>, request: &Parts) -> Response<Body> {
     let vary = HeaderValue::from_static("Accept-Encoding");
     if accepts_gzip(&request.headers)
-        && let Some(packed) = gzip(text.as_bytes())
+        && let Some(packed) = shown.packed().await
     {
         // Another representation, another strong ETag (RFC 9110 section 8.8.3).
-        return Content::new(PLAYLIST_TYPE, PLAYLIST_CACHE, vec![packed])
-            .etag(&format!("{etag}-gz"))
+        return Content::full(PLAYLIST_TYPE, PLAYLIST_CACHE, packed)
+            .etag(&format!("{}-gz", shown.etag))
             .header(header::VARY, vary)
             .header(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
             .answer(request);
     }
-    Content::new(PLAYLIST_TYPE, PLAYLIST_CACHE, vec![Bytes::from(text)])
-        .etag(&etag)
+    Content::full(PLAYLIST_TYPE, PLAYLIST_CACHE, shown.text.clone())
+        .etag(&shown.etag)
         .header(header::VARY, vary)
         .answer(request)
-}
-
-fn gzip(bytes: &[u8]) -> Option<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    encoder.write_all(bytes).ok()?;
-    encoder.finish().ok().map(Bytes::from)
 }
 
 fn not_yet() -> Response<Body> {

@@ -1,7 +1,6 @@
 //! Starting the child, with its limits set between fork and exec.
 #![allow(unsafe_code)]
 
-use super::COMMAND;
 use crate::Error;
 use std::io;
 use std::path::Path;
@@ -16,16 +15,36 @@ const NICENESS: libc::c_int = 5;
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// Starts `exe ladder-child` with piped stdin, stdout and stderr, no environment, and limits.
-pub(super) async fn spawn(exe: &Path, memory_bytes: u64) -> Result<process::Child, Error> {
+/// What the kernel holds a child to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Memory it may allocate.
+    pub(crate) memory_bytes: u64,
+    /// Processor time of all its threads together, in s.
+    pub(crate) cpu_s: Option<u64>,
+    /// Files it may have open at a time.
+    pub(crate) files: Option<u64>,
+}
+
+/// What the kernel gives a child between telling it that its time is up and ending it, in s. It does not listen, so the
+/// first ends it.
+const CPU_GRACE_S: u64 = 5;
+
+/// Starts `exe argument` with piped stdin, stdout and stderr, no environment, and limits.
+pub(crate) async fn spawn(exe: &Path, argument: &str, bounds: Bounds) -> Result<process::Child, Error> {
     let mut command = Command::new(exe);
-    command.arg(COMMAND).env_clear().process_group(0).kill_on_drop(true);
+    command.arg(argument).env_clear().process_group(0).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let parent = std::process::id();
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; `restrict` makes nothing but system
     // calls and allocates nothing.
-    unsafe { command.pre_exec(move || restrict(parent, memory_bytes)) };
-    let failed = || Error::io("starting the ladder's process");
+    unsafe { command.pre_exec(move || restrict(parent, bounds)) };
+    let failed = || {
+        Error::io(match argument {
+            super::COMMAND => "starting the ladder's process",
+            _ => "starting the encoding process",
+        })
+    };
     let spawner = spawner().ok_or_else(|| failed()(io::ErrorKind::OutOfMemory.into()))?;
     let (sender, spawned) = oneshot::channel();
     let runtime = Handle::current();
@@ -50,7 +69,7 @@ fn spawner() -> Option<&'static mpsc::Sender<Task>> {
 }
 
 /// Runs in the child before exec.
-fn restrict(parent: u32, memory_bytes: u64) -> io::Result<()> {
+fn restrict(parent: u32, bounds: Bounds) -> io::Result<()> {
     // SAFETY: system calls with plain numbers, and a pointer to a struct that lives through the call.
     unsafe {
         check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
@@ -60,14 +79,25 @@ fn restrict(parent: u32, memory_bytes: u64) -> io::Result<()> {
         }
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
         // Private memory, not address space: threads reserve much of that and use little. No files, no core dumps.
-        for (resource, value) in [(libc::RLIMIT_DATA, memory_bytes), (libc::RLIMIT_FSIZE, 0), (libc::RLIMIT_CORE, 0)] {
-            let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
-            check(libc::setrlimit(resource, &limit))?;
+        limit(libc::RLIMIT_DATA, bounds.memory_bytes, bounds.memory_bytes)?;
+        limit(libc::RLIMIT_FSIZE, 0, 0)?;
+        limit(libc::RLIMIT_CORE, 0, 0)?;
+        if let Some(seconds) = bounds.cpu_s {
+            limit(libc::RLIMIT_CPU, seconds, seconds.saturating_add(CPU_GRACE_S))?;
+        }
+        if let Some(files) = bounds.files {
+            limit(libc::RLIMIT_NOFILE, files, files)?;
         }
         // Its result is the new niceness, which may be -1; that it did not work is no reason not to run.
         libc::nice(NICENESS);
     }
     Ok(())
+}
+
+fn limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: a system call with a pointer to a struct that lives through it.
+    check(unsafe { libc::setrlimit(resource, &limit) })
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -27,6 +27,9 @@ const INITIAL: u64 = 900;
 /// Segment lengths for which a buffer makes sense, in ms. Longer segments keep the cap with a smaller buffer, too.
 const SEGMENT_MS: std::ops::RangeInclusive<u32> = 200..=4_000;
 
+/// The same where nobody waits: the buffer holds up to 1.8 s.
+const UNHURRIED_SEGMENT_MS: std::ops::RangeInclusive<u32> = 200..=8_000;
+
 /// When the source does not say.
 const NOMINAL: FrameRate = FrameRate { num: 30, den: 1 };
 
@@ -45,8 +48,17 @@ pub(crate) struct Cap {
 impl Cap {
     /// For a rung of `bitrate` (bit/s) and segments of `segment_ms`.
     pub(crate) fn new(bitrate: u32, segment_ms: u32) -> Self {
+        Self::of(bitrate, segment_ms.clamp(*SEGMENT_MS.start(), *SEGMENT_MS.end()))
+    }
+
+    /// The same for players that have all the time: with a larger buffer.
+    pub(crate) fn unhurried(bitrate: u32, segment_ms: u32) -> Self {
+        Self::of(bitrate, segment_ms.clamp(*UNHURRIED_SEGMENT_MS.start(), *UNHURRIED_SEGMENT_MS.end()))
+    }
+
+    fn of(bitrate: u32, ms: u32) -> Self {
         let budget = u64::from(bitrate) * (1000 - MARGIN) / 1000;
-        let ms = u64::from(segment_ms.clamp(*SEGMENT_MS.start(), *SEGMENT_MS.end()));
+        let ms = u64::from(ms);
         Self {
             max_bitrate: narrow(budget * (1000 - SHARE) / 1000),
             buffer_bits: narrow(budget * SHARE / 1000 * ms / INITIAL),

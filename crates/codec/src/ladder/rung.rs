@@ -1,6 +1,6 @@
 //! One rung: scales pictures, hands them on to the next smaller rung, encodes them segment by segment.
 //!
-//! Runs on a thread of its own ([`super::pipeline`] owns it). Its output depends on what it is given, not on when.
+//! Runs on a thread of its own ([`super::chain`] owns it). Its output depends on what it is given, not on when.
 
 use super::cap::{self, Cap};
 use super::segments::Announced;
@@ -8,18 +8,42 @@ use super::{FromLadder, RungSettings, Sink};
 use crate::Error;
 use crate::picture::Picture;
 use crate::scale::Scaler;
-use crate::x264::{Encoder, Options, Preset, Rate};
+use crate::x264::{Coded, Delay, Encoder, Options, Preset, Rate};
 use media::h264::VideoConfig;
 use media::rate::FrameRate;
 use media::unit::VideoUnit;
-use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender};
 
-/// Quality where the cap leaves room. Lower is better; 23 is x264's default, hard to tell from the source.
+/// Quality of live where the cap leaves room. Lower is better; 23 is x264's default, hard to tell from the source.
 const CRF: u8 = 23;
 
+/// What a rung is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    pub(crate) rung: RungSettings,
+    /// Length that segments are meant to have.
+    pub(crate) segment_ms: u32,
+    /// Quality where the cap leaves room.
+    pub(crate) crf: u8,
+    pub(crate) preset: Preset,
+    /// Whether to make the most of the bits, or to give each picture at once.
+    pub(crate) unhurried: bool,
+}
+
+impl Work {
+    /// Every picture at once.
+    pub(crate) fn live(rung: RungSettings, segment_ms: u32) -> Self {
+        Self { rung, segment_ms, crf: CRF, preset: Preset::Veryfast, unhurried: false }
+    }
+}
+
+/// A rung's bit in a mask. There are at most 8.
+pub(super) fn bit(index: usize) -> u8 {
+    u32::try_from(index).ok().and_then(|index| 1_u8.checked_shl(index)).unwrap_or(0)
+}
+
 /// What a rung is told.
-pub(super) enum Job {
+pub(crate) enum Job {
     /// The next picture of a segment, in the size of the next larger rung.
     Picture { segment: Announced, pts: i64, picture: Picture },
     /// A segment has all its pictures.
@@ -33,16 +57,36 @@ enum State {
     /// No picture yet.
     Idle,
     /// The first picture waits for the second, from which the pictures' distance is known.
-    Held(Picture, i64),
-    /// Encoding; times of pictures inside the encoder.
-    Open(Box<Encoder>, VecDeque<i64>),
+    Held(Announced, Picture, i64),
+    /// Encoding.
+    Open(Box<Encoder>, Times),
+}
+
+/// Times of a segment's pictures, as shown, and how many have come out of the encoder.
+#[derive(Default)]
+struct Times {
+    shown: Vec<i64>,
+    given: usize,
+}
+
+impl Times {
+    /// The next unit in decoding order: decoded when the picture in its place is shown. Without B-frames that is itself.
+    fn unit(&mut self, coded: Coded) -> Option<VideoUnit> {
+        let dts = *self.shown.get(self.given)?;
+        let pts = *self.shown.get(usize::try_from(coded.shown).ok()?)?;
+        self.given += 1;
+        Some(VideoUnit { dts, pts, idr: coded.idr, data: coded.data })
+    }
 }
 
 /// A rung's own data.
 pub(super) struct Rung {
     index: usize,
-    settings: RungSettings,
-    cap: Cap,
+    work: Work,
+    /// The smaller rungs' bits.
+    below: u8,
+    /// `level_idc` of every segment.
+    level: Option<u8>,
     nominal: (FrameRate, bool),
     scaler: Option<Scaler>,
     state: State,
@@ -56,17 +100,15 @@ impl Rung {
     /// so that what x264 would refuse fails here.
     pub(super) fn new(
         index: usize,
-        settings: RungSettings,
-        segment_ms: u32,
+        work: Work,
+        below: u8,
         smaller: Option<SyncSender<Job>>,
         sink: Sink,
     ) -> Result<Self, Error> {
-        let cap = Cap::new(settings.bitrate, segment_ms);
-        let nominal = cap::nominal_rate(None);
-        let rung =
-            Self { index, settings, cap, nominal, scaler: None, state: State::Idle, announced: None, smaller, sink };
-        let black = Picture::new(settings.width, settings.height)?;
-        rung.open(&black, None)?.encode(black, &mut |_| {})?;
+        let (nominal, scaler, state) = (cap::nominal_rate(None), None, State::Idle);
+        let rung = Self { index, work, below, level: None, nominal, scaler, state, announced: None, smaller, sink };
+        let black = Picture::new(work.rung.width, work.rung.height)?;
+        rung.open(&black, None, None)?.encode(black, &mut |_| {})?;
         Ok(rung)
     }
 
@@ -77,7 +119,7 @@ impl Rung {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    let RungSettings { width, height, .. } = self.settings;
+                    let RungSettings { width, height, .. } = self.work.rung;
                     (self.sink)(FromLadder::Failed { why: format!("rung {width}x{height}: {error}") });
                     return;
                 }
@@ -89,15 +131,21 @@ impl Rung {
     fn handle(&mut self, job: Job) -> Result<bool, Error> {
         match job {
             Job::Picture { segment, pts, picture } => {
+                let skipped = segment.skip & bit(self.index) != 0;
+                let wanted_below = self.below & !segment.skip != 0;
+                if skipped && !wanted_below {
+                    return Ok(true);
+                }
                 // Scaled even if it is not encoded: the next smaller rung's bytes must not depend on this one's rest.
                 let scaled = self.scale(picture)?;
-                let skipped = segment.skip & 1_u8.checked_shl(self.index as u32).unwrap_or(0) != 0;
-                Ok(self.pass_on(Job::Picture { segment, pts, picture: scaled.share()? })
-                    && (skipped || self.encode(segment.seq, pts, scaled)?))
+                let passed = !wanted_below || self.pass_on(Job::Picture { segment, pts, picture: scaled.share()? });
+                Ok(passed && (skipped || self.encode(segment, pts, scaled)?))
             }
             Job::End { seq } => Ok(self.pass_on(Job::End { seq }) && self.end(seq)?),
             Job::Rate(rate, stated) => {
                 self.nominal = (rate, stated);
+                self.level = None;
+                self.level = self.declare()?;
                 Ok(self.pass_on(Job::Rate(rate, stated)))
             }
         }
@@ -108,7 +156,7 @@ impl Rung {
     }
 
     fn scale(&mut self, picture: Picture) -> Result<Picture, Error> {
-        let (from, to) = ((picture.width(), picture.height()), (self.settings.width, self.settings.height));
+        let (from, to) = ((picture.width(), picture.height()), (self.work.rung.width, self.work.rung.height));
         if from == to {
             return Ok(picture);
         }
@@ -119,34 +167,36 @@ impl Rung {
         self.scaler.insert(scaler).scale(&picture)
     }
 
-    fn encode(&mut self, seq: u64, pts: i64, picture: Picture) -> Result<bool, Error> {
+    fn encode(&mut self, segment: Announced, pts: i64, picture: Picture) -> Result<bool, Error> {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => {
-                self.state = State::Held(picture, pts);
+                self.state = State::Held(segment, picture, pts);
                 Ok(true)
             }
-            State::Held(first, first_pts) => {
-                let encoder = self.open(&first, Some(pts.saturating_sub(first_pts)))?;
-                self.state = State::Open(Box::new(encoder), VecDeque::new());
-                Ok(self.feed(seq, first_pts, first)? && self.feed(seq, pts, picture)?)
+            State::Held(held, first, first_pts) => {
+                let encoder = self.open(&first, Some(held), Some(pts.saturating_sub(first_pts)))?;
+                self.state = State::Open(Box::new(encoder), Times::default());
+                Ok(self.feed(held.seq, first_pts, first)? && self.feed(segment.seq, pts, picture)?)
             }
             open @ State::Open(..) => {
                 self.state = open;
-                self.feed(seq, pts, picture)
+                self.feed(segment.seq, pts, picture)
             }
         }
     }
 
     fn end(&mut self, seq: u64) -> Result<bool, Error> {
         if let State::Held(..) = self.state {
-            let State::Held(only, pts) = std::mem::replace(&mut self.state, State::Idle) else { return Ok(true) };
-            let encoder = self.open(&only, None)?;
-            self.state = State::Open(Box::new(encoder), VecDeque::new());
+            let State::Held(segment, only, pts) = std::mem::replace(&mut self.state, State::Idle) else {
+                return Ok(true);
+            };
+            let encoder = self.open(&only, Some(segment), None)?;
+            self.state = State::Open(Box::new(encoder), Times::default());
             self.feed(seq, pts, only)?;
         }
         if let State::Open(mut encoder, mut times) = std::mem::replace(&mut self.state, State::Idle) {
             let mut units = Vec::new();
-            encoder.finish(&mut |coded| units.extend(unit(coded, &mut times)))?;
+            encoder.finish(&mut |coded| units.extend(times.unit(coded)))?;
             if !self.give(seq, units) {
                 return Ok(false);
             }
@@ -157,9 +207,9 @@ impl Rung {
     /// Encodes one picture of the open segment.
     fn feed(&mut self, seq: u64, pts: i64, picture: Picture) -> Result<bool, Error> {
         let State::Open(encoder, times) = &mut self.state else { return Ok(true) };
-        times.push_back(pts);
+        times.shown.push(pts);
         let mut units = Vec::new();
-        encoder.encode(picture, &mut |coded| units.extend(unit(coded, times)))?;
+        encoder.encode(picture, &mut |coded| units.extend(times.unit(coded)))?;
         if self.announced.as_ref() != Some(encoder.config()) {
             let config = encoder.config().clone();
             self.announced = Some(config.clone());
@@ -175,23 +225,43 @@ impl Rung {
     }
 
     /// A fresh encoder for a segment that starts with `first`, followed by another `gap` ticks later.
-    fn open(&self, first: &Picture, gap: Option<i64>) -> Result<Encoder, Error> {
+    fn open(&self, first: &Picture, segment: Option<Announced>, gap: Option<i64>) -> Result<Encoder, Error> {
         let (rate, _) = self.nominal;
-        let cap = self.cap.at(rate, cap::spacing(self.nominal, gap));
+        let Work { rung: RungSettings { width, height, bitrate }, segment_ms, crf, preset, unhurried } = self.work;
+        let foreseen = segment.and_then(|segment| segment.foreseen);
+        let cap = match unhurried {
+            false => Cap::new(bitrate, segment_ms),
+            // A segment that is cut short gets a smaller buffer.
+            true => Cap::unhurried(bitrate, foreseen.map_or(segment_ms, |foreseen| foreseen.ms.min(segment_ms))),
+        };
+        let spacing = match foreseen {
+            None => cap::spacing(self.nominal, gap),
+            // More pictures than announced get fewer bits each; of fewer ones quality asks for no more.
+            Some(foreseen) => foreseen.spacing.clamp(1, rate.ticks(1).max(1)),
+        };
+        let cap = cap.at(rate, spacing);
         Encoder::open(&Options {
-            width: self.settings.width,
-            height: self.settings.height,
+            width,
+            height,
             frame_rate: (rate.num, rate.den),
-            preset: Preset::Veryfast,
-            rate: Rate::Capped { crf: CRF, max_bitrate: cap.max_bitrate, buffer_bits: cap.buffer_bits },
+            preset,
+            rate: Rate::Capped { crf, max_bitrate: cap.max_bitrate, buffer_bits: cap.buffer_bits },
             keyint: None,
-            bframes: 0,
+            delay: if unhurried { Delay::Preset } else { Delay::None { bframes: 0 } },
+            level: self.level,
             colour: first.colour(),
         })
     }
-}
 
-/// Without B-frames units come in the order of their pictures, so the oldest time is the unit's.
-fn unit(coded: crate::x264::Coded, times: &mut VecDeque<i64>) -> Option<VideoUnit> {
-    times.pop_front().map(|pts| VideoUnit { dts: pts, pts, idr: coded.idr, data: coded.data })
+    /// The level that segments declare whatever their own rates are, so that they share their parameter sets. Live
+    /// segments are all alike, and declare what they need.
+    fn declare(&self) -> Result<Option<u8>, Error> {
+        if !self.work.unhurried {
+            return Ok(None);
+        }
+        let black = Picture::new(self.work.rung.width, self.work.rung.height)?;
+        let encoder = self.open(&black, None, None)?;
+        // ISO/IEC 14496-15, 5.3.3.1: version, profile, compatibility, level.
+        Ok(encoder.config().avcc().get(3).copied())
+    }
 }

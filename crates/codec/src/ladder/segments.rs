@@ -7,11 +7,21 @@ use std::collections::VecDeque;
 /// Segments announced ahead of the first picture of theirs that could be decoded. Beyond this, the oldest ends empty.
 const PENDING_MAX: usize = 64;
 
-/// A segment's number and which rungs leave it out, as a bit for each.
+/// A segment's number, which rungs leave it out, as a bit for each, and what is known of it before it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Announced {
     pub(crate) seq: u64,
     pub(crate) skip: u8,
+    pub(crate) foreseen: Option<Foreseen>,
+}
+
+/// What is known of a segment that was all there before it was encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Foreseen {
+    /// Its length in ms.
+    pub(crate) ms: u32,
+    /// How far apart its pictures are on average, in ticks (90 kHz).
+    pub(crate) spacing: i64,
 }
 
 /// The segment in hand and those announced.
@@ -65,7 +75,7 @@ mod tests {
     use super::*;
 
     fn announced(seq: u64) -> Announced {
-        Announced { seq, skip: 0 }
+        Announced { seq, skip: 0, foreseen: None }
     }
 
     /// `|7@300` announces segment 7 at 300; a number is a picture. Expected: `7:` before what fell into 7, `7!` when 7

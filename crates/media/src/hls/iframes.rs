@@ -23,9 +23,9 @@ fn write(media: &MediaPlaylist, vod: bool) -> String {
     if !media.ended {
         media.write_server_control(&mut out);
     }
-    line(&mut out, format_args!("#EXT-X-MEDIA-SEQUENCE:{}", media.media_sequence));
-    line(&mut out, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{}", media.discontinuity_sequence));
-    let mut map = "";
+    media.write_sequences(&mut out);
+    media.past.write_iframes(&mut out);
+    let mut map = media.past.map();
     for segment in &media.segments {
         segment.write_head(&mut out, &mut map);
         if segment.gap {

@@ -1,6 +1,6 @@
 //! A rendition's media playlist.
 
-use super::date;
+use super::{Past, date};
 use std::fmt::Write;
 
 /// What a media playlist says.
@@ -10,10 +10,12 @@ pub struct MediaPlaylist {
     pub target_s: u32,
     /// PART-TARGET, ms.
     pub part_ms: u32,
-    /// Number of the first segment.
+    /// Number of the first of `segments`.
     pub media_sequence: u64,
-    /// Discontinuities that have left the window.
+    /// Discontinuities before the first of `segments`, listed in `past` or gone.
     pub discontinuity_sequence: u64,
+    /// Segments that are listed before `segments`.
+    pub past: Past,
     /// Whole segments and gaps, oldest first.
     pub segments: Vec<Segment>,
     /// The segment in progress: its parts so far. Its `seconds` is not known yet and not written.
@@ -101,7 +103,18 @@ impl MediaPlaylist {
             from_end += segment.seconds;
             keep
         });
-        self.segments.len() - kept.count()
+        let kept = kept.count();
+        if kept < self.segments.len() {
+            return self.past.len().saturating_add(self.segments.len() - kept);
+        }
+        self.past.len() - self.past.newest_within(boundary - from_end)
+    }
+
+    /// EXT-X-MEDIA-SEQUENCE and EXT-X-DISCONTINUITY-SEQUENCE.
+    pub(super) fn write_sequences(&self, out: &mut String) {
+        let first = self.media_sequence.saturating_sub(self.past.len() as u64);
+        let discontinuities = self.discontinuity_sequence.saturating_sub(self.past.discontinuities());
+        line(out, format_args!("#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuities}"));
     }
 
     fn write(&self, skipped: usize, vod: bool) -> String {
@@ -117,16 +130,15 @@ impl MediaPlaylist {
             self.write_server_control(&mut out);
             line(&mut out, format_args!("#EXT-X-PART-INF:PART-TARGET={}", f64::from(self.part_ms) / 1000.0));
         }
-        line(&mut out, format_args!("#EXT-X-MEDIA-SEQUENCE:{}", self.media_sequence));
-        line(&mut out, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence));
+        self.write_sequences(&mut out);
         if skipped > 0 {
             line(&mut out, format_args!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}"));
         }
+        self.past.write(&mut out, skipped);
+        let skipped = skipped.saturating_sub(self.past.len());
         // After a skip the map in force is still that of the skipped segments.
-        let mut map = match skipped.checked_sub(1).and_then(|last| self.segments.get(last)) {
-            Some(last) => last.map.as_str(),
-            None => "",
-        };
+        let mut before = self.segments.iter().take(skipped).rev().map(|segment| segment.map.as_str());
+        let mut map = before.find(|map| !map.is_empty()).unwrap_or_else(|| self.past.map());
         for segment in self.segments.iter().skip(skipped) {
             segment.write_head(&mut out, &mut map);
             segment.write_parts(&mut out);
@@ -173,16 +185,18 @@ impl MediaPlaylist {
 }
 
 impl Segment {
-    /// What must stand before the first part of the segment.
-    pub(super) fn write_head<'a>(&'a self, out: &mut String, map: &mut &'a str) {
+    /// What must stand before the first part of the segment. Says whether the init segment stands there.
+    pub(super) fn write_head<'a>(&'a self, out: &mut String, map: &mut &'a str) -> bool {
         if self.discontinuity {
             line(out, format_args!("#EXT-X-DISCONTINUITY"));
         }
-        if !self.map.is_empty() && (self.discontinuity || self.map != *map) {
+        let says_map = !self.map.is_empty() && (self.discontinuity || self.map != *map);
+        if says_map {
             line(out, format_args!("#EXT-X-MAP:URI=\"{}\"", self.map));
             *map = &self.map;
         }
         line(out, format_args!("#EXT-X-PROGRAM-DATE-TIME:{}", date(self.date_ms)));
+        says_map
     }
 
     fn write_parts(&self, out: &mut String) {
@@ -227,6 +241,7 @@ mod tests {
             part_ms: 500,
             media_sequence: 10,
             discontinuity_sequence: 3,
+            past: Past::default(),
             segments: vec![segment(10), gap, last],
             open: Some(open),
             hint: Some("13.1.m4s".to_owned()),

@@ -5,11 +5,13 @@
 mod iframes;
 mod media;
 mod multivariant;
+mod past;
 pub mod reload;
 
 pub use iframes::{iframes, iframes_vod};
 pub use media::{MediaPlaylist, PartLine, Report, Segment};
 pub use multivariant::{AudioGroup, Multivariant, Variant};
+pub use past::Past;
 
 use std::time::{Duration, UNIX_EPOCH};
 

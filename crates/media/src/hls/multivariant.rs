@@ -52,8 +52,16 @@ const GROUP: &str = "audio";
 impl Multivariant {
     /// The playlist as text.
     pub fn render(&self) -> String {
+        self.render_with(&[])
+    }
+
+    /// The playlist with session data (§4.4.6.4): names and values, without quotes and line feeds in them.
+    pub fn render_with(&self, session: &[(&str, &str)]) -> String {
         // No EXT-X-VERSION: nothing here needs one above 1 (§8).
         let mut out = String::from("#EXTM3U\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+        for (id, value) in session {
+            line(&mut out, format_args!("#EXT-X-SESSION-DATA:DATA-ID=\"{id}\",VALUE=\"{value}\""));
+        }
         if let Some(AudioGroup { uri, channels, .. }) = &self.audio {
             line(
                 &mut out,
@@ -101,6 +109,14 @@ impl Multivariant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn session_data_stand_before_the_renditions() {
+        let text = Multivariant::default().render_with(&[("live360.thumbnails", "hq/thumbs.vtt")]);
+        let expected = "#EXTM3U\n#EXT-X-INDEPENDENT-SEGMENTS\n\
+                        #EXT-X-SESSION-DATA:DATA-ID=\"live360.thumbnails\",VALUE=\"hq/thumbs.vtt\"\n";
+        assert_eq!(text, expected);
+    }
 
     #[test]
     fn a_multivariant_playlist_as_text() {

@@ -4,16 +4,21 @@
 //! lacks a segment has a gap under its number. Knows durations and sizes, holds no media, reads no clock. How the table
 //! reads as a playlist is in `playlist`.
 
+use crate::hls::Past;
 use crate::ladder::Rendition;
 use crate::package::Closed;
 use crate::route::File;
 use crate::unit::VIDEO_TIMESCALE;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
+mod archive;
 mod playlist;
 #[cfg(test)]
 mod tests;
+
+use archive::Archive;
+pub use archive::{PAST_SEGMENTS_MAX, Recall};
 
 /// Fewest segments that stay listed, whatever the window's length (HLS authoring rules, 8.11).
 const SEGMENTS_MIN: usize = 6;
@@ -61,6 +66,12 @@ struct Column {
     /// Init segments, oldest first.
     inits: VecDeque<Init>,
     rates: Rates,
+    /// Which of the live window's segments the recording has.
+    #[serde(skip)]
+    recorded: BTreeSet<u64>,
+    /// What left the live window and is still listed.
+    #[serde(skip)]
+    past: Past,
 }
 
 /// An init segment and from where on it is in force.
@@ -111,8 +122,11 @@ pub struct Terms {
     pub target_s: u32,
     /// PART-TARGET, ms.
     pub part_ms: u32,
-    /// How much stays listed, seconds.
+    /// How much stays in the live window, seconds.
     pub window_s: u32,
+    /// How much stays listed if the recording has it, seconds; no more than the live window if it is not longer.
+    #[serde(default)]
+    pub dvr_s: u32,
 }
 
 /// The table of one epoch.
@@ -125,6 +139,11 @@ pub struct Window {
     columns: Vec<Column>,
     discontinuity_sequence: u64,
     ended: bool,
+    /// Numbers below are not listed any more, and never again.
+    #[serde(default)]
+    forgotten: u64,
+    #[serde(skip)]
+    archive: Archive,
 }
 
 /// The first number of an epoch: after the last one used, and at least the count of segments since 1970, so that numbers
@@ -142,9 +161,12 @@ impl Window {
             cells: VecDeque::new(),
             inits: VecDeque::new(),
             rates: Rates::default(),
+            recorded: BTreeSet::new(),
+            past: Past::default(),
         };
         let columns = renditions.iter().map(column).collect();
-        Self { terms, first, slots: VecDeque::new(), columns, discontinuity_sequence: 0, ended: false }
+        let (slots, archive) = (VecDeque::new(), Archive::default());
+        Self { terms, first, slots, columns, discontinuity_sequence: 0, ended: false, forgotten: 0, archive }
     }
 
     /// What the epoch fixed.
@@ -157,7 +179,7 @@ impl Window {
         self.columns.iter().map(|column| column.rendition.0)
     }
 
-    /// The numbers in the window.
+    /// The numbers in the live window.
     pub fn numbers(&self) -> std::ops::Range<u64> {
         self.first..self.next_number()
     }
@@ -269,7 +291,8 @@ impl Window {
         self.first + self.slots.iter().take_while(old).count() as u64
     }
 
-    /// Drops the oldest slots that the window no longer lists; returns their numbers.
+    /// Drops the oldest slots from the live window; returns their numbers. From [`Window::listed_from`] on they are still
+    /// listed, and the recording has them.
     pub fn expire(&mut self) -> Vec<u64> {
         let mut dropped = Vec::new();
         let length = i64::from(self.terms.window_s) * i64::from(VIDEO_TIMESCALE);
@@ -278,6 +301,9 @@ impl Window {
             && self.end() - second.start >= length
         {
             self.give_up(self.first);
+            if !self.archive_first() {
+                break;
+            }
             dropped.push(self.first);
             if self.slots.pop_front().is_some_and(|slot| slot.discontinuity) {
                 self.discontinuity_sequence += 1;
@@ -285,11 +311,13 @@ impl Window {
             self.first += 1;
             for column in &mut self.columns {
                 column.cells.pop_front();
+                column.forget_recorded(self.first);
                 while column.inits.get(1).is_some_and(|init| init.from <= self.first) {
                     column.inits.pop_front();
                 }
             }
         }
+        self.trim();
         dropped
     }
 
@@ -309,11 +337,13 @@ impl Window {
         self.column(rendition)?.inits.back().map(|init| init.hash.as_str())
     }
 
-    /// Every file that the window lists, with its rendition: what must be kept.
+    /// Every file that the live window lists, with its rendition, and all inits that are listed: what must be kept.
     pub fn files(&self) -> Vec<(Rendition, File)> {
         let mut files = Vec::new();
         for column in &self.columns {
             files.extend(column.inits.iter().map(|init| (column.rendition.0, File::Init(init.hash.clone()))));
+            let past = column.past.maps().into_iter().filter_map(File::parse);
+            files.extend(past.map(|init| (column.rendition.0, init)));
             let whole = column.cells.iter().zip(self.first..).filter(|(cell, _)| matches!(cell, Cell::Whole(..)));
             files.extend(whole.map(|(_, msn)| (column.rendition.0, File::Segment(msn))));
         }

@@ -42,6 +42,7 @@ impl Window {
             part_ms: self.terms.part_ms,
             media_sequence: self.first,
             discontinuity_sequence: self.discontinuity_sequence,
+            past: column.past(),
             segments,
             open: open.filter(|_| !self.ended),
             hint,
@@ -81,7 +82,7 @@ impl Window {
         others.filter_map(report).collect()
     }
 
-    fn segment(&self, column: &Column, index: usize) -> Option<Segment> {
+    pub(super) fn segment(&self, column: &Column, index: usize) -> Option<Segment> {
         let (cell, slot) = (column.cells.get(index)?, self.slots.get(index)?);
         let msn = self.first + index as u64;
         let init = column.init_for(msn);

@@ -1,14 +1,14 @@
 //! The window's rules, as tables.
 
 use super::*;
-use crate::hls::MediaPlaylist;
+use crate::hls::{MediaPlaylist, Segment};
 
 const SECOND: i64 = 90_000;
 const SOURCE: Rendition = Rendition::Source;
 const SMALL: Rendition = Rendition::Encoded(960);
 
 fn window(window_s: u32) -> Window {
-    let terms = Terms { anchor_ms: 1_795_195_500_000, target_s: 2, part_ms: 500, window_s };
+    let terms = Terms { anchor_ms: 1_795_195_500_000, target_s: 2, part_ms: 500, window_s, dvr_s: 0 };
     let mut window = Window::new(terms, 100, &[SOURCE, SMALL]);
     window.set_init(SOURCE, 100, "aaaaaaaaaaaaaaaa", 90_000);
     window.set_init(SMALL, 100, "bbbbbbbbbbbbbbbb", 90_000);
@@ -202,4 +202,183 @@ fn bit_rates_are_measured() {
     run(&mut window, 2);
     let rates = window.rates(SOURCE);
     assert_eq!((rates.peak, rates.average(), rates.iframes_peak), (2_000_000, 2_000_000, 200_000));
+}
+
+/// The same with `dvr_s` of 60 and a recording that goes on.
+fn long_window(window_s: u32) -> Window {
+    let mut window = window(window_s);
+    window.terms.dvr_s = 60;
+    window.set_recording(true);
+    window
+}
+
+/// One more slot of 2 s; what is whole of the one before it is recorded if `recorded` says so. Returns what left.
+fn step(window: &mut Window, recorded: impl Fn(Rendition, u64) -> bool) -> Vec<u64> {
+    run(window, 1);
+    if let Some(msn) = window.newest().map(|(msn, _)| msn - 1).filter(|msn| *msn >= 100) {
+        if msn % 7 != 3 {
+            whole(window, SMALL, msn);
+        }
+        for rendition in [SOURCE, SMALL] {
+            if recorded(rendition, msn) {
+                window.recorded(rendition, msn);
+            }
+        }
+    }
+    window.expire()
+}
+
+/// First number listed, how many are listed before the live window, and the first number of that.
+fn listed(window: &Window) -> (u64, usize, u64) {
+    let playlist = window.playlist(SOURCE).unwrap();
+    let text = playlist.render();
+    let (_, parsed) = m3u8_rs::parse_media_playlist(text.as_bytes()).unwrap();
+    assert_eq!(parsed.segments.len(), playlist.past.len() + playlist.segments.len());
+    assert_eq!(parsed.segments[0].uri, format!("{}.m4s", parsed.media_sequence));
+    assert_eq!(parsed.media_sequence, window.listed_from());
+    (parsed.media_sequence, playlist.past.len(), playlist.media_sequence)
+}
+
+#[test]
+fn what_is_recorded_stays_listed_behind_the_live_window_and_no_longer_than_asked() {
+    let mut window = long_window(12);
+    let left: Vec<u64> = (0..20).flat_map(|_| step(&mut window, |_, _| true)).collect();
+    assert_eq!(left, (100..113).collect::<Vec<_>>(), "the live window forgets as it always does");
+    assert_eq!(listed(&window), (100, 13, 113));
+    assert_eq!(window.recall(SOURCE, &File::Segment(100)), Recall::Listed);
+    for (rendition, msn, expected) in
+        [(SMALL, 101, Recall::No), (SMALL, 102, Recall::Listed), (SOURCE, 113, Recall::No)]
+    {
+        assert_eq!(window.recall(rendition, &File::Segment(msn)), expected, "{rendition} {msn}");
+    }
+    (0..40).for_each(|_| drop(step(&mut window, |_, _| true)));
+    // 60 s of whole segments and one that is partly out, as in the live window.
+    assert_eq!(listed(&window), (129, 24, 153));
+    assert_eq!(
+        window.recall(SOURCE, &File::Segment(128)),
+        Recall::Perhaps,
+        "players may still have a playlist with it"
+    );
+    assert_eq!(window.recall(SOURCE, &File::Init("aaaaaaaaaaaaaaaa".to_owned())), Recall::Listed);
+}
+
+#[test]
+fn a_recording_that_stops_ends_the_list_at_what_it_lacks() {
+    let mut window = long_window(12);
+    (0..20).for_each(|_| drop(step(&mut window, |_, msn| msn < 115)));
+    assert_eq!(listed(&window), (100, 13, 113), "so far all that left is recorded");
+    window.set_recording(false);
+    (0..2).for_each(|_| drop(step(&mut window, |_, _| false)));
+    assert_eq!(listed(&window), (100, 15, 115));
+    step(&mut window, |_, _| false);
+    assert_eq!(listed(&window), (116, 0, 116), "115 is nowhere any more, so nothing before it can be listed");
+    assert_eq!(window.recall(SOURCE, &File::Segment(114)), Recall::Perhaps);
+    assert_eq!(window.recall(SOURCE, &File::Segment(115)), Recall::No);
+    // It begins again.
+    window.set_recording(true);
+    (0..14).for_each(|_| drop(step(&mut window, |_, _| true)));
+    assert_eq!(listed(&window), (122, 8, 130));
+}
+
+#[test]
+fn one_rung_that_is_not_recorded_is_enough() {
+    let mut window = long_window(12);
+    window.set_recording(false);
+    (0..20).for_each(|_| drop(step(&mut window, |rendition, _| rendition == SOURCE)));
+    assert_eq!(listed(&window).1, 0);
+}
+
+#[test]
+fn a_slow_recorder_is_waited_for_as_long_again_as_the_window_is() {
+    let mut window = long_window(12);
+    (0..12).for_each(|_| assert!(step(&mut window, |_, _| false).is_empty()));
+    assert_eq!(listed(&window), (100, 0, 100));
+    for msn in 100..112 {
+        window.recorded(SOURCE, msn);
+        window.recorded(SMALL, msn);
+    }
+    assert_eq!(step(&mut window, |_, _| false), [100, 101, 102, 103, 104, 105], "all that it has caught up with");
+    assert_eq!(listed(&window), (100, 6, 106));
+    (0..12).for_each(|_| drop(step(&mut window, |_, _| false)));
+    assert_eq!(listed(&window), (113, 0, 113), "then no more");
+}
+
+#[test]
+fn without_a_recording_or_the_wish_nothing_is_listed_longer() {
+    for (dvr_s, recording) in [(0, true), (12, true), (60, false)] {
+        let mut window = window(12);
+        window.terms.dvr_s = dvr_s;
+        window.set_recording(recording);
+        (0..20).for_each(|_| drop(step(&mut window, |_, _| dvr_s != 60)));
+        assert_eq!(listed(&window), (113, 0, 113), "{dvr_s} {recording}");
+    }
+}
+
+#[test]
+fn discontinuities_are_counted_when_they_leave_the_list_and_not_the_live_window() {
+    let mut window = long_window(12);
+    (0..3).for_each(|_| drop(step(&mut window, |_, _| true)));
+    window.close(window.end() + 2 * SECOND, 0);
+    whole(&mut window, SOURCE, 102);
+    whole(&mut window, SMALL, 102);
+    window.recorded(SOURCE, 102);
+    window.recorded(SMALL, 102);
+    window.begin(window.end() + 3 * SECOND, true, 0);
+    (0..10).for_each(|_| drop(step(&mut window, |_, _| true)));
+    let sequences = |window: &Window| {
+        let text = window.playlist(SOURCE).unwrap().render();
+        let (_, parsed) = m3u8_rs::parse_media_playlist(text.as_bytes()).unwrap();
+        (parsed.discontinuity_sequence, parsed.segments.iter().filter(|segment| segment.discontinuity).count())
+    };
+    assert!(window.numbers().start > 103);
+    assert_eq!(sequences(&window), (0, 1));
+    (0..30).for_each(|_| drop(step(&mut window, |_, _| true)));
+    assert_eq!(sequences(&window), (1, 0));
+}
+
+#[test]
+fn a_restart_finds_what_is_past_in_the_recordings_journal() {
+    let mut window = long_window(12);
+    let mut journal = Vec::new();
+    for _ in 0..20 {
+        step(&mut window, |_, _| true);
+        window.give_up_late(now(window.end()) + 10_000);
+        for rendition in [SOURCE, SMALL] {
+            let Some(playlist) = window.playlist(rendition) else { continue };
+            let noted =
+                |msn: u64| journal.iter().any(|(r, n, _): &(Rendition, u64, Segment)| (*r, *n) == (rendition, msn));
+            let new: Vec<_> =
+                (playlist.media_sequence..).zip(playlist.segments).filter(|(msn, _)| !noted(*msn)).collect();
+            journal.extend(new.into_iter().map(|(msn, segment)| (rendition, msn, segment)));
+        }
+    }
+    let text = serde_json::to_string(&window).unwrap();
+    assert!(!text.contains("past"), "what is past is not written with every segment: {text}");
+    let mut restored: Window = serde_json::from_str(&text).unwrap();
+    restored.restore(|_, _| true);
+    restored.recover(journal.clone());
+    assert_eq!(listed(&restored), (100, 13, 113));
+    let past = |window: &Window, rendition| window.playlist(rendition).unwrap().past;
+    for rendition in [SOURCE, SMALL] {
+        assert_eq!(past(&restored, rendition), past(&window, rendition), "{rendition}");
+    }
+    // It goes on, with what was recorded of the live window before.
+    restored.set_recording(true);
+    restored.begin(60 * SECOND, true, 60_000);
+    (0..8).for_each(|_| drop(step(&mut restored, |_, _| true)));
+    assert!(listed(&restored).1 > 13, "{:?}", listed(&restored));
+    // A hole in the journal ends it.
+    let mut restored: Window = serde_json::from_str(&text).unwrap();
+    journal.retain(|(_, msn, _)| *msn != 107);
+    restored.recover(journal.clone());
+    assert_eq!(listed(&restored), (108, 5, 113));
+    // What has left the list does not come back to it.
+    window.set_recording(false);
+    (0..9).for_each(|_| drop(step(&mut window, |_, _| false)));
+    let text = serde_json::to_string(&window).unwrap();
+    let mut restored: Window = serde_json::from_str(&text).unwrap();
+    let gone = listed(&window);
+    let again = |msn: u64| Segment { uri: format!("{msn}.m4s"), date_ms: msn as i64 * 2000, ..Segment::default() };
+    restored.recover((100..gone.0).map(|msn| (SOURCE, msn, again(msn))).collect());
+    assert_eq!(listed(&restored), gone);
 }

@@ -62,6 +62,7 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("data_dir", Rule::Text("the path of a folder")),
     ("ladder", Rule::Ladder),
     ("record", RECORD),
+    ("record_lost_s", Rule::Whole(1, 86_400, "seconds")),
     ("tls", Rule::Word(&["off", "files", "self-signed", "acme"], &[])),
     ("log.level", Rule::LogLevel),
     ("log.format", Rule::Word(&["human", "json"], &[])),
@@ -90,10 +91,16 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("hls.segment_ms", Rule::Whole(500, 10_000, "milliseconds")),
     ("hls.part_ms", Rule::Whole(100, 2000, "milliseconds")),
     ("hls.window_s", Rule::Whole(10, 3600, "seconds")),
-    ("hls.dvr_s", Rule::Whole(0, 0, "seconds in this version; later ones go back further")),
+    ("hls.dvr_s", Rule::Whole(0, 43_200, "seconds")),
     ("storage.ingest", Rule::Store),
     ("storage.egress", Rule::Store),
+    ("retention.ingest_days", DAYS),
+    ("retention.egress_days", DAYS),
     ("queue.url", Rule::Queue),
+    ("vod.ladder", Rule::Ladder),
+    ("vod.effort", Rule::Word(&["veryfast", "fast", "medium", "slow"], &[])),
+    ("transcoder.hold_s", Rule::Whole(2, 43_200, "seconds")),
+    ("transcoder.rescan_s", Rule::Whole(1, 86_400, "seconds")),
     ("streams.*.key", Rule::Secret),
     ("streams.*.record", RECORD),
     ("streams.*.ladder", Rule::Ladder),
@@ -102,6 +109,8 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("streams.*.listed", Rule::Flag),
     ("streams.*.audio", Rule::Word(&["auto", "off"], &[])),
 ];
+
+const DAYS: Rule = Rule::Whole(0, 36_500, "days; 0 for ever");
 
 const RECORD: Rule = Rule::Word(&["all", "source", "off"], &[]);
 

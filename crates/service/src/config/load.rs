@@ -13,6 +13,9 @@ use toml::{Table, Value};
 /// What the names of our environment variables begin with, in whatever case.
 pub const ENV_PREFIX: &str = "LIVE360_";
 
+/// Segments that playlists list at most.
+const DVR_SEGMENTS_MAX: u32 = media::window::PAST_SEGMENTS_MAX as u32;
+
 /// Reads the file, if there is one, and merges it with the environment and the `--set` options.
 pub fn load(
     file: Option<&Path>,
@@ -155,6 +158,14 @@ impl Given {
         if hls.window_s < least_s {
             let allowed = format!("at least {least_s}, three times hls.segment_ms, which is {}", hls.segment_ms);
             return Err(self.refuse("hls.window_s", hls.window_s.to_string(), allowed));
+        }
+        let longest_s = DVR_SEGMENTS_MAX.saturating_mul(hls.segment_ms) / 1000;
+        if hls.dvr_s > longest_s {
+            let allowed = format!(
+                "at most {longest_s}, {DVR_SEGMENTS_MAX} times hls.segment_ms, which is {}: every playlist lists them all",
+                hls.segment_ms
+            );
+            return Err(self.refuse("hls.dvr_s", hls.dvr_s.to_string(), allowed));
         }
         let edge = &config.edge;
         if let (Some(group), None, Metadata::Off) = (&edge.target_group, &edge.target_id, &config.machine.metadata) {

@@ -251,3 +251,25 @@ async fn the_same_numbers_with_other_bytes_are_a_break_too() {
     }
     show.assert_one_break(&a.terms, &b.terms);
 }
+
+#[tokio::test]
+async fn target_durations_stay_when_one_with_shorter_parts_takes_over() {
+    let terms = Terms::default();
+    let b = Terms { part_ms: 200, parts: 5, ..terms.foreign() };
+    let (a, b) = (Sim::start(terms).await, Sim::start(b).await);
+    let mut show = Show::begin(&[&a, &b], 4).await;
+    assert!(show.viewers[0].playlist.text.contains("PART-TARGET=0.25"), "{}", show.viewers[0].playlist.text);
+    a.freeze();
+    for _ in 0..8 {
+        b.part();
+    }
+    // Viewers mind that they don't change.
+    show.next().await;
+    for _ in 0..8 {
+        b.part();
+        show.next().await;
+    }
+    show.assert_one_break(&a.terms, &b.terms);
+    let text = &show.viewers[0].playlist.text;
+    assert!(text.contains("PART-TARGET=0.25") && text.contains("PART-HOLD-BACK=0.75"), "{text}");
+}

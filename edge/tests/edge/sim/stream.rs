@@ -36,6 +36,8 @@ pub(crate) struct Terms {
     pub(crate) parts: u32,
     /// Length of a part.
     pub(crate) part_ms: u32,
+    /// The least that its target duration is, s.
+    pub(crate) target_min_s: u32,
     /// Segments in a playlist.
     pub(crate) window: u64,
     /// With parts, hints, blocking reload and delta updates.
@@ -55,6 +57,7 @@ impl Default for Terms {
             since_ms: 1_795_195_500_000,
             parts: 4,
             part_ms: 250,
+            target_min_s: 0,
             window: 30,
             low_latency: true,
             part_bytes: 3000,
@@ -68,9 +71,16 @@ impl Terms {
         Self { seed: self.seed + 1, first: self.first + 5000, ..self.clone() }
     }
 
+    /// A stream whose origin holds requests for longer than any test lasts, so that what is asked of it does not depend on
+    /// how fast a test is. As far as the default one.
+    pub(crate) fn patient() -> Self {
+        // Long enough for delta updates all the same.
+        Self { target_min_s: 15, first: 0, begun: 110, window: 150, ..Self::default() }
+    }
+
     /// EXT-X-TARGETDURATION.
     pub(crate) fn target_s(&self) -> u32 {
-        (self.parts * self.part_ms).div_ceil(1000)
+        (self.parts * self.part_ms).div_ceil(1000).max(self.target_min_s)
     }
 
     /// Bytes of a part: they begin with the words that [`Origin::of`] reads.
@@ -257,6 +267,7 @@ impl Progress {
             hint: (!self.ended).then(|| File::Part(self.open, self.parts).to_string()),
             reports: others.map(report).collect(),
             ended: self.ended,
+            ..MediaPlaylist::default()
         }
     }
 }

@@ -59,7 +59,8 @@ impl Epoch {
         let terms = self.window.terms();
         serde_json::json!({
             "target_s": terms.target_s, "part_ms": terms.part_ms, "fps": self.infos.fps,
-            "next_media_sequence": self.window.next_number(), "renditions": rungs,
+            "listed_from": self.window.listed_from(), "next_media_sequence": self.window.next_number(),
+            "renditions": rungs,
             "ladder": format!("{:?}", self.ladder.state).to_lowercase(), "suspended_rungs": self.ladder.load.suspended(),
         })
     }

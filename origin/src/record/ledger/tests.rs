@@ -156,6 +156,9 @@ fn a_journal_reads_back_and_what_a_crash_cut_off_is_not_there() {
     let mut expected = ledger(vec![entry("source", 10), gap("source", 11)]);
     expected.enter(Line::Part { number: 0, bytes: 7 });
     assert_eq!(whole, expected);
+    let mut again = Ledger::default();
+    whole.lines().into_iter().for_each(|line| again.enter(line));
+    assert_eq!(again, whole, "what a ledger says of itself");
     let cut = serde_json::to_string(&Line::Segment(entry("source", 12))).unwrap();
     text.push_str(&cut[..cut.len() / 2]);
     assert_eq!(Ledger::read(&text), whole);

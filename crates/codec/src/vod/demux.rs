@@ -1,0 +1,207 @@
+//! One reel's packets: FLV, MP4/MOV or Matroska/WebM, by libav's demuxers.
+//!
+//! The container is chosen here by its first bytes, and its demuxer can open nothing but the reel: no references to files
+//! or addresses. What is absurd fails in words for the broadcaster. Times leave as 90 kHz and samples, always by the
+//! same rounding, so that whoever looks through a file and whoever encodes it mean the same packets. Decodes nothing.
+#![allow(unsafe_code)]
+
+use super::avio::Avio;
+use super::container::{Container, SNIFF_BYTES};
+use super::context::Context;
+use super::reader::{Reader, Source};
+use super::tracks::{self, Medium};
+use super::{Reel, Tracks};
+use crate::{Error, quieten};
+use ffmpeg_next::codec::packet::{Flags, Mut, Ref};
+use ffmpeg_next::{Packet, codec, ffi};
+use media::unit::VIDEO_TIMESCALE;
+use std::sync::Arc;
+
+/// Longest source, in seconds.
+const DURATION_MAX_S: i64 = 12 * 3600;
+
+/// Times beyond this (90 kHz: 400 years) are nonsense.
+const TIME_MAX: i64 = 1 << 50;
+
+/// Which of the two streams that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Video,
+    Audio,
+}
+
+/// A packet.
+pub(crate) struct Sample {
+    pub(crate) kind: Kind,
+    /// Video: 90 kHz; audio: samples of the track's rate.
+    pub(crate) pts: i64,
+    /// The same, where the container says so; else `pts`.
+    pub(crate) dts: i64,
+    /// What the container or libav's parser takes for a place to start at.
+    pub(crate) marked: bool,
+    /// Whether decoding can really start here: for H.264 only where there is an IDR.
+    pub(crate) key: bool,
+    /// Whether it is only there to be decoded: it lies before the edit list's start.
+    pub(crate) hidden: bool,
+    /// With the times above.
+    pub(crate) packet: Packet,
+}
+
+/// A stream that counts.
+struct Track {
+    index: usize,
+    from: ffi::AVRational,
+    to: ffi::AVRational,
+    /// H.264: bytes of NAL lengths, 0 for start codes.
+    nal_length: Option<u8>,
+}
+
+impl Track {
+    /// `rate`: ticks per second that its times become.
+    fn new(context: &Context, index: usize, rate: u32) -> Self {
+        let stream = context.stream(index);
+        let to = ffi::AVRational { num: 1, den: i32::try_from(rate).unwrap_or(i32::MAX) };
+        Self { index, from: stream.time_base(), to, nal_length: stream.nal_length() }
+    }
+
+    /// To the nearest tick, halves away from zero.
+    fn time(&self, time: i64) -> Result<i64, Error> {
+        // SAFETY: plain numbers; libav checks time bases when it makes streams.
+        let time = unsafe { ffi::av_rescale_q(time, self.from, self.to) };
+        match time.unsigned_abs() <= TIME_MAX.unsigned_abs() {
+            true => Ok(time),
+            false => Err(Error::source("the file has packets at absurd times")),
+        }
+    }
+}
+
+/// An open reel. Fields drop in order: the demuxer before what it reads from.
+pub(crate) struct Demuxer {
+    context: Context,
+    avio: Avio,
+    container: Container,
+    tracks: Tracks,
+    video: Option<Track>,
+    audio: Option<Track>,
+    given: bool,
+}
+
+impl Demuxer {
+    /// Opens reel number `index`.
+    pub(crate) fn open(source: Arc<dyn Source>, index: u32, reel: Reel) -> Result<Self, Error> {
+        quieten();
+        let mut reader = Reader::new(source, index, reel.bytes);
+        let container = match reader.read(0, SNIFF_BYTES) {
+            Ok(start) => Container::sniff(&start),
+            Err(_) => return Err(reader.take_failure().unwrap_or_else(|| Error::source("it could not be read"))),
+        };
+        let container = container
+            .ok_or_else(|| Error::source("this is no FLV, MP4, MOV, Matroska or WebM file: nothing else is taken"))?;
+        let mut avio = Avio::new(reader, container.is_seekable())?;
+        let mut context = Context::open(&avio, container).map_err(|error| avio.take_failure().unwrap_or(error))?;
+        if let Err(error) = context.find_streams() {
+            return Err(avio.take_failure().unwrap_or(error));
+        }
+        if context.duration_s() > DURATION_MAX_S {
+            return Err(Error::source("this is longer than 12 hours: cut it"));
+        }
+        let mut video = context.choose(Medium::Video);
+        let mut tracks = Tracks { format: container.name().to_owned(), video: None, audio: None };
+        tracks.video = video.map(|stream| context.stream(stream).video()).transpose()?.flatten();
+        video = video.filter(|_| tracks.video.is_some());
+        let mut audio = context.choose(Medium::Audio);
+        tracks.audio = audio.and_then(|stream| context.stream(stream).audio());
+        audio = audio.filter(|_| tracks.audio.is_some());
+        context.discard_all_but(&[video, audio]);
+        let rate = tracks.audio.as_ref().map_or(1, |track| track.sample_rate);
+        let video = video.map(|stream| Track::new(&context, stream, VIDEO_TIMESCALE));
+        let audio = audio.map(|stream| Track::new(&context, stream, rate));
+        Ok(Self { context, avio, container, tracks, video, audio, given: false })
+    }
+
+    /// What is in it.
+    pub(crate) fn tracks(&self) -> &Tracks {
+        &self.tracks
+    }
+
+    /// For a decoder of one of its streams.
+    pub(crate) fn parameters(&self, kind: Kind) -> Option<codec::Parameters> {
+        let index = match kind {
+            Kind::Video => self.video.as_ref()?.index,
+            Kind::Audio => self.audio.as_ref()?.index,
+        };
+        let mut parameters = codec::Parameters::new();
+        // SAFETY: both live for the call; a copy is made, whose allocation is checked.
+        unsafe {
+            let stream = self.context.stream(index);
+            let from = stream.parameters();
+            if parameters.as_ptr().is_null() || ffi::avcodec_parameters_copy(parameters.as_mut_ptr(), from) < 0 {
+                return None;
+            }
+        }
+        Some(parameters)
+    }
+
+    /// Jumps so that the packets that follow begin with a key frame at or before `pts` (90 kHz), if the file has an index;
+    /// `false` if it was left as it is. That key frame may be wrong in a wrong index: the caller looks.
+    pub(crate) fn seek(&mut self, pts: i64) -> bool {
+        let Some(video) = self.video.as_ref().filter(|_| self.container.is_seekable()) else { return false };
+        // Up, so that the frame with that very stamp is not missed.
+        let rounding = ffi::AVRounding::AV_ROUND_UP;
+        // SAFETY: plain numbers; and an open context with that stream.
+        unsafe {
+            let target = ffi::av_rescale_q_rnd(pts, video.to, video.from, rounding);
+            let index = i32::try_from(video.index).unwrap_or(-1);
+            ffi::av_seek_frame(self.context.as_mut_ptr(), index, target, ffi::AVSEEK_FLAG_BACKWARD) >= 0
+        }
+    }
+
+    /// The next packet in the order of the file. `None` at its end, or where it breaks off.
+    pub(crate) fn next(&mut self) -> Result<Option<Sample>, Error> {
+        loop {
+            let mut packet = Packet::empty();
+            // SAFETY: an open context and a blank packet.
+            let result = unsafe { ffi::av_read_frame(self.context.as_mut_ptr(), packet.as_mut_ptr()) };
+            if result < 0 {
+                if let Some(error) = self.avio.take_failure() {
+                    return Err(error);
+                }
+                return match result {
+                    _ if result == -libc::ENOMEM => Err(Error::Memory("a packet")),
+                    ffi::AVERROR_EOF => Ok(None),
+                    // A file that was cut off is worth what is there.
+                    _ if self.given => Ok(None),
+                    _ => Err(Error::source("the file is damaged: not a single packet can be read")),
+                };
+            }
+            if let Some(sample) = self.sample(packet)? {
+                self.given = true;
+                return Ok(Some(sample));
+            }
+        }
+    }
+
+    fn sample(&self, mut packet: Packet) -> Result<Option<Sample>, Error> {
+        let index = packet.stream();
+        let is = |track: &&Track| track.index == index;
+        let (kind, track) = match (self.video.as_ref().filter(is), self.audio.as_ref().filter(is)) {
+            (Some(track), _) => (Kind::Video, track),
+            (None, Some(track)) => (Kind::Audio, track),
+            (None, None) => return Ok(None),
+        };
+        let Some(data) = packet.data().filter(|data| !data.is_empty()) else { return Ok(None) };
+        let Some(pts) = packet.pts().or(packet.dts()) else {
+            return Err(Error::source("the file has packets without any time"));
+        };
+        let pts = track.time(pts)?;
+        let dts = packet.dts().map_or(Ok(pts), |dts| track.time(dts))?;
+        let flags = packet.flags();
+        let marked = kind == Kind::Audio || flags.contains(Flags::KEY);
+        let key = marked && track.nal_length.is_none_or(|length| tracks::holds_idr(data, length));
+        // SAFETY: a live packet; a plain field.
+        let hidden = unsafe { (*packet.as_ptr()).flags } & ffi::AV_PKT_FLAG_DISCARD != 0;
+        packet.set_pts(Some(pts));
+        packet.set_dts(Some(dts));
+        Ok(Some(Sample { kind, pts, dts, marked, key, hidden, packet }))
+    }
+}

@@ -1,0 +1,161 @@
+//! From a source to its plan: what it is called, what lies in it, and how it is cut up.
+//!
+//! Asks the store and a child; decides nothing that [`crate::planning`] doesn't.
+
+use crate::drive::{Driver, Reels};
+use crate::entry::Asset;
+use crate::plan::{Plan, ReelPlan};
+use crate::planning::{self, Input, ProbedReel};
+use crate::reader::Reader;
+use crate::source::{self, Ended, Kind};
+use crate::stores::Stores;
+use crate::trouble::{Step, fault, patiently};
+use codec::vod::{Effort, FromVod, Job, Reel, Tracks};
+use media::ladder::Ladder;
+use media::projection::Layout;
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+/// Most packets of one source that are looked at: twelve hours of 240 pictures a second, and sound.
+const STAMPS_MAX: usize = 16_000_000;
+
+/// A source that is there.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Found {
+    /// Its key.
+    pub(crate) key: String,
+    /// The asset that is made of it; its id is the job's name.
+    pub(crate) asset: Asset,
+    /// How the picture lies, if something beside the file says so.
+    layout: Option<Layout>,
+    /// Objects and their lengths, still without ETags where they aren't known; or why there are none.
+    reels: Step<Vec<ReelPlan>>,
+}
+
+/// Looks at a source; `None` if it is not there any more, or none.
+pub(crate) async fn find(stores: &Stores, key: &str) -> Step<Option<Found>> {
+    let Some(kind) = source::kind(key) else { return Ok(None) };
+    let Some(facts) = patiently(|| stores.ingest.head(key)).await? else { return Ok(None) };
+    let written = facts.modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let modified_ms = i64::try_from(written.as_millis()).unwrap_or(0);
+    match kind {
+        Kind::Upload => {
+            let id = source::upload_job(key, facts.etag.as_deref(), modified_ms);
+            let asset = Asset { id, name: source::upload_name(key), start_ms: modified_ms, duration_s: None };
+            let reel = ReelPlan { key: key.to_owned(), bytes: facts.bytes, etag: facts.etag };
+            Ok(Some(Found { key: key.to_owned(), asset, layout: None, reels: Ok(vec![reel]) }))
+        }
+        Kind::Recording { name, session } => {
+            let text = patiently(|| stores.ingest.get_all(key, source::ENDED_BYTES_MAX)).await?;
+            let Some(text) = text else { return Ok(None) };
+            let ended = match Ended::parse(key, &text) {
+                Ok(ended) => ended,
+                Err(bad) => {
+                    let id = nameless(&name, &session);
+                    let asset = Asset { id, name, start_ms: modified_ms, duration_s: None };
+                    let reels = Err(fault(bad.to_string()));
+                    return Ok(Some(Found { key: key.to_owned(), asset, layout: None, reels }));
+                }
+            };
+            let (id, name, start_ms) = (ended.job(), ended.name.clone(), ended.start_ms);
+            let reels = ended.parts.into_iter().map(|part| ReelPlan { key: part.key, bytes: part.bytes, etag: None });
+            let (asset, reels) = (Asset { id, name, start_ms, duration_s: None }, Ok(reels.collect()));
+            Ok(Some(Found { key: key.to_owned(), asset, layout: Some(ended.layout), reels }))
+        }
+    }
+}
+
+/// The job of a recording whose `ended.json` can't be read: by its folder.
+pub(crate) fn nameless(name: &str, session: &str) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+    format!("{name}-{}", session.chars().map(legal).take(48).collect::<String>())
+}
+
+/// Makes a plan of it.
+pub(crate) async fn plan(
+    stores: &Stores,
+    program: &Path,
+    found: &Found,
+    ladder: &Ladder,
+    effort: Effort,
+) -> Step<Plan> {
+    let reels = with_etags(stores, found).await?;
+    if reels.iter().fold(0_u64, |sum, reel| sum.saturating_add(reel.bytes)) > source::SOURCE_BYTES_MAX {
+        return Err(fault(format!("it is longer than {} GB", source::SOURCE_BYTES_MAX / 1_000_000_000)));
+    }
+    let probed = probe(stores, program, reels).await?;
+    let (job, name, source) = (found.asset.id.clone(), found.asset.name.clone(), found.key.clone());
+    let (start_ms, layout, ladder) = (found.asset.start_ms, found.layout, ladder.clone());
+    // Hours of packets take a while.
+    let planned = tokio::task::spawn_blocking(move || {
+        let input = Input {
+            job: &job,
+            name: &name,
+            start_ms,
+            source: &source,
+            reels: &probed,
+            layout,
+            ladder: &ladder,
+            effort,
+        };
+        planning::plan(&input)
+    });
+    let planned = planned.await.map_err(|lost| fault(format!("planning failed: {lost}")))?;
+    planned.map_err(|error| fault(error.to_string()))
+}
+
+/// A recording's parts as the store has them now; what is missing of them is a fault.
+async fn with_etags(stores: &Stores, found: &Found) -> Step<Vec<ReelPlan>> {
+    let reels = found.reels.clone()?;
+    if reels.iter().all(|reel| reel.etag.is_some()) {
+        return Ok(reels);
+    }
+    let folder = found.key.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let entries = stores.list(folder).await?;
+    let known: HashMap<&str, &store::Entry> = entries.iter().map(|entry| (entry.key.as_str(), entry)).collect();
+    let with_etag = |reel: &ReelPlan| {
+        let entry = known.get(reel.key.as_str());
+        let entry = entry.ok_or_else(|| fault(format!("{} is missing", reel.key)))?;
+        if entry.bytes != reel.bytes {
+            return Err(fault(format!("{} is not what was recorded: its length is another", reel.key)));
+        }
+        Ok(ReelPlan { etag: entry.etag.clone(), ..reel.clone() })
+    };
+    reels.iter().map(with_etag).collect()
+}
+
+async fn probe(stores: &Stores, program: &Path, reels: Vec<ReelPlan>) -> Step<Vec<ProbedReel>> {
+    let job = Job::Probe { reels: reels.iter().map(|reel| Reel { bytes: reel.bytes }).collect() };
+    let reader = Reader::new(stores.ingest.clone(), reels.clone());
+    let mut driver = Driver::start(program, job, Reels::Stored(reader)).await?;
+    let nothing = || Tracks { format: String::new(), video: None, audio: None };
+    let empty = |reel: ReelPlan| {
+        let ReelPlan { key, bytes, etag } = reel;
+        ProbedReel { key, bytes, etag, tracks: nothing(), video: Vec::new(), audio: Vec::new() }
+    };
+    let mut probed: Vec<ProbedReel> = reels.into_iter().map(empty).collect();
+    let mut stamps: usize = 0;
+    while let Some(said) = driver.next().await? {
+        let place = |reel: u32| usize::try_from(reel).unwrap_or(usize::MAX);
+        match said {
+            FromVod::Tracks { reel, tracks } => {
+                if let Some(probed) = probed.get_mut(place(reel)) {
+                    probed.tracks = tracks;
+                }
+            }
+            FromVod::Stamps { reel, video, audio } => {
+                stamps = stamps.saturating_add(video.len()).saturating_add(audio.len());
+                if stamps > STAMPS_MAX {
+                    return Err(fault("it has more pictures and sound than twelve hours can have"));
+                }
+                if let Some(probed) = probed.get_mut(place(reel)) {
+                    probed.video.extend(video);
+                    probed.audio.extend(audio);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(probed)
+}

@@ -1,0 +1,218 @@
+//! Looks through the stores for work that no message speaks of: the store is the truth, messages are hints.
+//!
+//! It only sends messages, and writes entries that a crash kept from being written; the work is done by who receives them.
+//! Every worker looks, at different moments.
+
+use crate::entry::{self, Asset};
+use crate::finisher;
+use crate::jobs::{self, JobState};
+use crate::meters::{JobCounts, Meters};
+use crate::source::{self, Ended, Kind};
+use crate::stores::Stores;
+use crate::trouble::{Step, Trouble, patiently};
+use crate::worker::{fail, missing};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, UNIX_EPOCH};
+use store::{Depth, Entry, Place, QueueAddress};
+use tokio::time::Instant;
+
+/// How long a source that was spoken of is not spoken of again: planning a long one takes minutes.
+const SPEAK_AGAIN: Duration = Duration::from_secs(900);
+
+/// Sources that are remembered.
+const REMEMBERED_MAX: usize = 100_000;
+
+/// Looks again and again.
+#[derive(Debug)]
+pub(crate) struct Reconciler {
+    stores: Stores,
+    meters: Meters,
+    every: Duration,
+    /// Sources by key, as they were seen last.
+    seen: HashMap<String, Seen>,
+    /// Jobs whose entries are right.
+    settled: BTreeSet<String>,
+    /// Looks in a row that found the queue empty.
+    quiet: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Seen {
+    bytes: u64,
+    etag: Option<String>,
+    /// The job's name, once it is known.
+    job: Option<String>,
+    spoken: Option<Instant>,
+}
+
+impl Reconciler {
+    pub(crate) fn new(stores: Stores, meters: Meters, every: Duration) -> Self {
+        Self { stores, meters, every, seen: HashMap::new(), settled: BTreeSet::new(), quiet: 0 }
+    }
+
+    /// Looks until it is dropped, which it may be at any moment.
+    pub(crate) async fn run(mut self) {
+        loop {
+            if let Err(trouble) = self.look().await {
+                tracing::warn!(%trouble, "looking for work failed; looking again later");
+            }
+            // Not all workers at once.
+            tokio::time::sleep(self.every.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+        }
+    }
+
+    /// Looks once.
+    pub(crate) async fn look(&mut self) -> Step<()> {
+        let jobs = self.jobs().await?;
+        let depth = patiently(|| self.stores.queue.depth()).await?;
+        self.meters.looked(counts(&jobs), depth);
+        self.sources(&jobs).await?;
+        self.quiet = if depth == Depth::default() { self.quiet.saturating_add(1) } else { 0 };
+        // SQS counts about, and late.
+        let enough = if matches!(self.stores.queue.address(), QueueAddress::Local) { 1 } else { 2 };
+        for (job, state) in &jobs {
+            let seen_to = if state.finished || state.failed {
+                self.settle(job, state).await
+            } else if state.planned && self.quiet >= enough {
+                self.resume(job, state).await
+            } else {
+                Ok(())
+            };
+            passed_over(job, seen_to)?;
+        }
+        Ok(())
+    }
+
+    async fn jobs(&self) -> Step<BTreeMap<String, JobState>> {
+        let entries = self.stores.list(jobs::FOLDER).await?;
+        let mut keys: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for entry in &entries {
+            let job = entry.key.split('/').nth(1).filter(|job| jobs::is_name(job));
+            keys.entry(job.unwrap_or_default()).or_default().push(&entry.key);
+        }
+        keys.remove("");
+        Ok(keys.into_iter().map(|(job, keys)| (job.to_owned(), jobs::state(job, keys))).collect())
+    }
+
+    /// Speaks of sources that nobody has planned.
+    async fn sources(&mut self, jobs: &BTreeMap<String, JobState>) -> Step<()> {
+        let mut found = self.stores.list(source::UPLOADS).await?;
+        found.extend(self.stores.list(source::RECORDINGS).await?);
+        found.retain(|entry| source::kind(&entry.key).is_some());
+        let folder = matches!(self.stores.ingest.place(), Place::Folder(_));
+        let mut seen = HashMap::new();
+        for entry in found.into_iter().take(REMEMBERED_MAX) {
+            let before = self.seen.remove(&entry.key).filter(|seen| (seen.bytes, &seen.etag) == (entry.bytes, &entry.etag));
+            let known = before.is_some();
+            let new = || Seen { bytes: entry.bytes, etag: entry.etag.clone(), job: None, spoken: None };
+            let mut now = before.unwrap_or_else(new);
+            if now.job.is_none() {
+                now.job = match self.job_of(&entry).await {
+                    Ok(job) => job,
+                    Err(trouble) => passed_over(&entry.key, Err(trouble)).map(|()| None)?,
+                };
+            }
+            let state = now.job.as_ref().and_then(|job| jobs.get(job));
+            let open = !state.is_some_and(|state| state.planned || state.failed || state.finished);
+            // In a folder a file may be half copied; whoever writes `ended.json` writes it at once.
+            let whole = known || !folder || !matches!(source::kind(&entry.key), Some(Kind::Upload));
+            let spoken = now.spoken.is_some_and(|spoken| spoken.elapsed() < SPEAK_AGAIN);
+            if open && whole && !spoken {
+                tracing::info!(key = entry.key, "a source that nobody has planned yet");
+                self.stores.send_source(&entry.key).await?;
+                now.spoken = Some(Instant::now());
+            }
+            seen.insert(entry.key, now);
+        }
+        self.seen = seen;
+        Ok(())
+    }
+
+    /// The job of a source; none: it says nothing that can be read, which planning finds out in words.
+    async fn job_of(&self, entry: &Entry) -> Step<Option<String>> {
+        match source::kind(&entry.key) {
+            Some(Kind::Upload) => {
+                let since = entry.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+                let modified_ms = i64::try_from(since.as_millis()).unwrap_or(0);
+                Ok(Some(source::upload_job(&entry.key, entry.etag.as_deref(), modified_ms)))
+            }
+            Some(Kind::Recording { name, session }) => {
+                let text = patiently(|| self.stores.ingest.get_all(&entry.key, source::ENDED_BYTES_MAX)).await?;
+                let ended = text.map(|text| Ended::parse(&entry.key, &text));
+                Ok(ended.map(|ended| match ended {
+                    Ok(ended) => ended.job(),
+                    Err(_) => crate::probing::nameless(&name, &session),
+                }))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Sends what is missing of a job.
+    async fn resume(&self, job: &str, state: &JobState) -> Step<()> {
+        let mut tasks = match self.stores.plan(job).await {
+            Ok(Some(plan)) => missing(state, &plan),
+            Ok(None) => return Ok(()),
+            // Who works on a task says so, and counts it.
+            Err(Trouble::Fault(_)) => BTreeSet::new(),
+            Err(trouble) => return Err(trouble),
+        };
+        if tasks.is_empty() {
+            // Any of them finishes the job.
+            tasks.insert(0);
+        }
+        tracing::info!(job, tasks = tasks.len(), "a job that nobody works on: its tasks are sent again");
+        self.stores.send_tasks(job, &tasks).await
+    }
+
+    /// Sees to it that an entry says how its job ended.
+    async fn settle(&mut self, job: &str, state: &JobState) -> Step<()> {
+        if self.settled.contains(job) {
+            return Ok(());
+        }
+        let said = self.stores.entry(job).await?.as_deref().and_then(entry::state_of);
+        let index = entry::file_key(job, &media::route::File::Playlist.to_string());
+        if state.finished && said.as_deref() != Some("ready") {
+            // An asset that was removed on purpose stays so.
+            if patiently(|| self.stores.egress.head(&index)).await?.is_some()
+                && let Some(plan) = self.stores.plan(job).await?
+            {
+                finisher::ready(&self.stores, &Asset::of(&plan)).await?;
+            }
+        } else if !state.finished && said.as_deref() == Some("transcoding") {
+            let failed = self.stores.failed(job).await?.unwrap_or_default();
+            if let Some(plan) = self.stores.plan(job).await? {
+                fail(&self.stores, &Asset::of(&plan), &failed.why).await?;
+            }
+        }
+        // What has failed may be tried again.
+        if state.finished {
+            self.settled.insert(job.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with one job or source must not keep others from being looked at.
+fn passed_over(what: &str, seen_to: Step<()>) -> Step<()> {
+    match seen_to {
+        Err(Trouble::Fault(why)) => {
+            tracing::warn!(what, why, "passed over");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn counts(jobs: &BTreeMap<String, JobState>) -> JobCounts {
+    let mut counts = JobCounts::default();
+    for state in jobs.values() {
+        let count = match (state.finished, state.failed) {
+            (true, _) => &mut counts.finished,
+            (false, true) => &mut counts.failed,
+            (false, false) => &mut counts.running,
+        };
+        *count = count.saturating_add(1);
+    }
+    counts
+}

@@ -1,0 +1,309 @@
+//! One task: what is missing of its segments is encoded and stored, and then its facts.
+//!
+//! Every object is created once under its final name, as soon as it is whole, beside the encoding of the next. So a worker
+//! that dies leaves whole segments, and who takes the task up begins behind them. Dropped at any moment, this leaves nothing
+//! half done.
+
+use crate::drive::{Driver, Reels};
+use crate::facts::{self, RungFacts, SegmentFacts, TaskFacts};
+use crate::leaving::{InHand, Leaving};
+use crate::meters::Meters;
+use crate::packing::{AUDIO, Made, Packing, sound_init};
+use crate::plan::Plan;
+use crate::reader::Reader;
+use crate::stores::Stores;
+use crate::trouble::{Step, Trouble, fault, patiently};
+use crate::work::{self, There, Work};
+use bytes::Bytes;
+use codec::vod::Job;
+use media::route::File;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Objects that are asked for or stored at a time.
+const AT_ONCE: usize = 4;
+
+/// Longest segment that is read back, in bytes: a cap of 80 Mbit/s over the longest there can be, and room.
+const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Its facts are stored.
+    Done,
+    /// The worker is to leave, and the last segment that it began is stored.
+    Left,
+}
+
+/// What it takes to work on a task.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bench<'a> {
+    pub(crate) stores: &'a Stores,
+    pub(crate) program: &'a Path,
+    pub(crate) leaving: &'a Leaving,
+    pub(crate) meters: &'a Meters,
+}
+
+/// What is known of a task's objects so far.
+#[derive(Debug)]
+struct Known<'a> {
+    plan: &'a Plan,
+    /// By segment: facts by rung; `Some(None)` of a rung that nothing could be decoded for.
+    rungs: BTreeMap<u32, Vec<Option<Option<RungFacts>>>>,
+    sound: BTreeMap<u32, u64>,
+}
+
+/// Makes what is missing of a task, and says that it is done.
+pub(crate) async fn run(bench: Bench<'_>, plan: &Plan, number: u32) -> Step<Ended> {
+    let task = usize::try_from(number).ok().and_then(|at| plan.tasks.get(at)).copied();
+    let task = task.ok_or_else(|| fault("the plan has no such task"))?;
+    let mut known = look(bench.stores, plan, task).await?;
+    let works = work::lacking(plan, task, &known.there());
+    let lacking: usize = works.iter().map(|work| work.skip.len()).sum();
+    bench.meters.begin(&plan.job, number, lacking, usize::try_from(task.1.saturating_sub(task.0)).unwrap_or_default());
+    if let Some(sound) = &plan.sound {
+        let (file, bytes) = sound_init(sound)?;
+        bench.stores.create_file(&plan.job, &name(AUDIO, &file), bytes).await?;
+    }
+    for work in &works {
+        let ended = encode(bench, plan, work, &mut known).await;
+        bench.leaving.hold(InHand::default());
+        if ended? == Ended::Left {
+            return Ok(Ended::Left);
+        }
+    }
+    let facts = known.facts(number, task)?;
+    bench.stores.create_facts(&plan.job, &facts).await?;
+    Ok(Ended::Done)
+}
+
+/// Lets a child do this work, and stores what comes of it.
+async fn encode<'a>(bench: Bench<'_>, plan: &'a Plan, work: &'a Work, known: &mut Known<'a>) -> Step<Ended> {
+    let (job, (from, to)) = work::job(plan, work)?;
+    let range = usize::try_from(from).unwrap_or_default()..usize::try_from(to).unwrap_or_default();
+    let reels = plan.source.reels.get(range).unwrap_or_default().to_vec();
+    let reader = Reader::new(bench.stores.ingest.clone(), reels);
+    let mut driver = Driver::start(bench.program, Job::Encode(job), Reels::Stored(reader)).await?;
+    let mut packing = Packing::new(plan, work)?;
+    let mut uploads = Uploads { stores: bench.stores.clone(), job: plan.job.clone(), running: JoinSet::new() };
+    let mut pace = Pace::new(plan, work, bench);
+    let mut made = Vec::new();
+    packing.begin(&mut made);
+    loop {
+        let said = driver.next().await?;
+        let ended = said.is_none();
+        match said {
+            Some(said) => packing.take(said, &mut made)?,
+            None => packing.finish(&mut made)?,
+        }
+        for made in made.drain(..) {
+            match made {
+                Made::Init { rung, file, bytes } => {
+                    // Whoever finds a segment finds its init.
+                    bench.stores.create_file(&plan.job, &name(rendition(plan, rung), &file), bytes).await?;
+                }
+                Made::Picture { rung, number, bytes, facts } => {
+                    uploads.add(name(rendition(plan, rung), &segment(number)), bytes).await?;
+                    known.picture(number, rung, Some(facts));
+                    pace.made(number);
+                }
+                Made::Gap { rung, number } => {
+                    known.picture(number, rung, None);
+                    pace.made(number);
+                }
+                Made::Sound { number, bytes } => {
+                    known.sound.insert(number, bytes.len() as u64);
+                    uploads.add(name(AUDIO, &segment(number)), bytes).await?;
+                }
+            }
+        }
+        if ended {
+            uploads.finish().await?;
+            return Ok(Ended::Done);
+        }
+        // At a segment's end, and nowhere else, is the moment to leave.
+        if pace.at_boundary() && bench.leaving.is_told() {
+            uploads.finish().await?;
+            return Ok(Ended::Left);
+        }
+    }
+}
+
+/// What is there of a task already; facts are read from the objects themselves.
+async fn look<'a>(stores: &Stores, plan: &'a Plan, task: (u32, u32)) -> Step<Known<'a>> {
+    let mut known = Known { plan, rungs: BTreeMap::new(), sound: BTreeMap::new() };
+    let rungs = 0..plan.rungs.len();
+    let sound = plan.sound.is_some().then_some(None);
+    let places: Vec<(u32, Option<usize>)> =
+        (task.0..task.1).flat_map(|number| rungs.clone().map(Some).chain(sound).map(move |rung| (number, rung))).collect();
+    for some in places.chunks(AT_ONCE) {
+        let mut running = JoinSet::new();
+        for &(number, rung) in some {
+            let folder = rung.map_or(AUDIO, |rung| rendition(plan, rung));
+            let key = crate::entry::file_key(&plan.job, &name(folder, &segment(number)));
+            let egress = stores.egress.clone();
+            running.spawn(async move {
+                let object = patiently(|| egress.get_all(&key, SEGMENT_BYTES_MAX)).await?;
+                let Some(object) = object else { return Ok(None) };
+                let found = match rung {
+                    Some(rung) => facts::read_segment(&object).map(|facts| Found::Picture(number, rung, facts)),
+                    None => facts::read_sound(&object).map(|bytes| Found::Sound(number, bytes)),
+                };
+                found.map(Some).ok_or_else(|| fault(format!("{key} is there, but is no segment of this job")))
+            });
+        }
+        while let Some(looked) = running.join_next().await {
+            let looked = looked.map_err(|lost| Trouble::Machine(format!("looking at an object failed: {lost}")))?;
+            match looked? {
+                Some(Found::Picture(number, rung, facts)) => known.picture(number, rung, Some(facts)),
+                Some(Found::Sound(number, bytes)) => {
+                    known.sound.insert(number, bytes);
+                }
+                None => {}
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// An object that is there.
+enum Found {
+    Picture(u32, usize, RungFacts),
+    Sound(u32, u64),
+}
+
+impl Known<'_> {
+    fn picture(&mut self, number: u32, rung: usize, facts: Option<RungFacts>) {
+        let rungs = self.rungs.entry(number).or_insert_with(|| vec![None; self.plan.rungs.len()]);
+        if let Some(place) = rungs.get_mut(rung) {
+            *place = Some(facts);
+        }
+    }
+
+    fn there(&self) -> There {
+        let mask = |rungs: &Vec<Option<Option<RungFacts>>>| {
+            let bits = (0_u32..).zip(rungs).filter(|(_, facts)| facts.is_some());
+            bits.fold(0_u8, |mask, (bit, _)| mask | 1_u8.checked_shl(bit).unwrap_or_default())
+        };
+        There {
+            rungs: self.rungs.iter().map(|(number, rungs)| (*number, mask(rungs))).collect(),
+            sound: self.sound.keys().copied().collect(),
+        }
+    }
+
+    /// All segments of the task; an error if something was not made and should have been.
+    fn facts(&self, task: u32, (first, after): (u32, u32)) -> Step<TaskFacts> {
+        let facts_of = |number: u32| {
+            let missing = || fault(format!("the encoder left out segment {number}"));
+            let rungs = self.rungs.get(&number).ok_or_else(missing)?;
+            let rungs: Option<Vec<Option<RungFacts>>> = rungs.iter().cloned().collect();
+            let sound = self.sound.get(&number).copied();
+            Ok(SegmentFacts { number, rungs: rungs.ok_or_else(missing)?, sound })
+        };
+        let segments: Step<Vec<SegmentFacts>> = (first..after).map(facts_of).collect();
+        Ok(TaskFacts { version: facts::VERSION, task, segments: segments? })
+    }
+}
+
+/// Stores what is made, a few at a time, while the child goes on.
+struct Uploads {
+    stores: Stores,
+    job: String,
+    /// Dropped, it ends what runs.
+    running: JoinSet<Step<()>>,
+}
+
+impl Uploads {
+    async fn add(&mut self, file: String, bytes: Bytes) -> Step<()> {
+        while let Some(stored) = self.running.try_join_next() {
+            stored_well(stored)?;
+        }
+        // The child waits: memory has no room for all that a slow store does not take.
+        if self.running.len() >= AT_ONCE
+            && let Some(stored) = self.running.join_next().await
+        {
+            stored_well(stored)?;
+        }
+        let (stores, job) = (self.stores.clone(), self.job.clone());
+        self.running.spawn(async move { stores.create_file(&job, &file, bytes).await });
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Step<()> {
+        while let Some(stored) = self.running.join_next().await {
+            stored_well(stored)?;
+        }
+        Ok(())
+    }
+}
+
+fn stored_well(stored: Result<Step<()>, tokio::task::JoinError>) -> Step<()> {
+    stored.map_err(|lost| Trouble::Machine(format!("storing a segment failed: {lost}")))?
+}
+
+/// Which segment is in hand, and how long they take.
+struct Pace<'a> {
+    plan: &'a Plan,
+    bench: Bench<'a>,
+    /// Rungs that are still to come, by segment.
+    left: BTreeMap<u32, u32>,
+    begun: Instant,
+    took: Duration,
+    whole: u32,
+    boundary: bool,
+}
+
+impl<'a> Pace<'a> {
+    fn new(plan: &'a Plan, work: &Work, bench: Bench<'a>) -> Self {
+        let rungs = u32::try_from(plan.rungs.len()).unwrap_or_default();
+        let left = |skip: u8| rungs.saturating_sub(skip.count_ones());
+        let left = work.skip.iter().map(|(number, skip)| (*number, left(*skip))).filter(|(_, left)| *left > 0).collect();
+        let pace =
+            Self { plan, bench, left, begun: Instant::now(), took: Duration::ZERO, whole: 0, boundary: false };
+        pace.tell();
+        pace
+    }
+
+    /// A rung of a segment is made.
+    fn made(&mut self, number: u32) {
+        let Some(left) = self.left.get_mut(&number) else { return };
+        *left = left.saturating_sub(1);
+        if *left > 0 {
+            return;
+        }
+        self.left.remove(&number);
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.begun);
+        (self.begun, self.took, self.boundary) = (now, self.took.saturating_add(took), true);
+        self.whole = self.whole.saturating_add(1);
+        let ticks = work::segment(self.plan, number).map_or(0, |segment| segment.ticks);
+        self.bench.meters.segment(took, ticks);
+        self.tell();
+    }
+
+    /// Whether a segment has become whole since this was asked last.
+    fn at_boundary(&mut self) -> bool {
+        std::mem::take(&mut self.boundary)
+    }
+
+    fn tell(&self) {
+        let usual = self.took.checked_div(self.whole);
+        self.bench.leaving.hold(InHand { begun: Some(self.begun), usual });
+    }
+}
+
+fn rendition(plan: &Plan, rung: usize) -> &str {
+    plan.rungs.get(rung).map_or("", |rung| rung.rendition.as_str())
+}
+
+fn segment(number: u32) -> File {
+    File::Segment(u64::from(number))
+}
+
+/// A file of a rendition below `vod/{asset}/`.
+pub(crate) fn name(rendition: &str, file: &File) -> String {
+    format!("hq/{rendition}/{file}")
+}
