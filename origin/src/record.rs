@@ -45,7 +45,7 @@ use std::hash::BuildHasher as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use stores::Stores;
 use tape::{ITEMS_WAITING_MAX, Open};
 use tokio::sync::mpsc;
@@ -244,7 +244,7 @@ impl Session {
     /// Until all is put down and stored, or the process ends.
     async fn run(self) {
         let Self { shared, spool, ledger, status, queue, queued, end } = self;
-        let (stores, log) = (shared.stores.clone(), Log::new(&ledger, now_ms()));
+        let (stores, log) = (shared.stores.clone(), Log::new(&ledger, reconcile::utc_ms(SystemTime::now())));
         let held = (ledger.name.clone(), ledger.session.clone());
         let live = tokio::spawn(log::live(stores.clone(), log.clone(), reconcile::every(shared.lost)));
         let _live = AbortOnDrop(live);
@@ -402,12 +402,6 @@ impl Status {
     fn lock(&self) -> std::sync::MutexGuard<'_, String> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// UTC in ms.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The folders in a folder; none if there is none.

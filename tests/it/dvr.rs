@@ -188,3 +188,83 @@ async fn a_crash_costs_the_list_nothing_but_the_segment_in_hand() {
     }
     server.assert_well();
 }
+
+/// Puts a file where the recording keeps a rung until it is stored, at a moment when nothing of it waits there: from then
+/// on the disk refuses its segments.
+async fn refuse(dir: &Path, rendition: &str) {
+    let sessions = dir.join("data/recording/foo");
+    wait_for("a moment when nothing waits", || async {
+        let session = std::fs::read_dir(&sessions).ok()?.flatten().next()?.path();
+        let asset = std::fs::read_dir(session.join("egress/vod")).ok()?.flatten().next()?.path();
+        let folder = asset.join(rendition);
+        // Neither step does anything if a segment has come in between.
+        std::fs::remove_dir(&folder).ok()?;
+        std::fs::write(&folder, b"").ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_stops_leaves_the_live_window_and_nothing_listed_is_missing() {
+    let mut server = Server::all(&SETS).await;
+    let origin = server.origin_viewer();
+    let source = Source { size: "640x320", seconds: 120, ..Source::default() };
+    let _encoder = Ffmpeg::publish(&source, &server.rtmp("foo"));
+    let first = origin.wait_segments("foo", "320w", 9).await.media.media_sequence;
+    refuse(server.dir().path(), "320w").await;
+    let mut seen = Seen::new();
+    let live = Mutex::new(&mut seen);
+    let long = wait_for("the list to be the live window again", || async {
+        let mut seen = live.lock().await;
+        let mut least = u64::MAX;
+        for rendition in RENDITIONS {
+            least = least.min(check(&origin, rendition, &mut seen).await.media.media_sequence);
+        }
+        (least > first + 7).then_some(least)
+    })
+    .await;
+    assert!(server.log().contains("recording stopped"), "{}", server.log());
+    for rendition in RENDITIONS {
+        let playlist = check(&origin, rendition, &mut seen).await;
+        assert!(playlist.media.media_sequence >= long && playlist.media.segments.len() < 9, "{}", playlist.text);
+    }
+    // Who has an older playlist still finds what it names.
+    for (path, body) in &seen {
+        assert!(origin.fetch(path).await == *body, "{path}");
+    }
+    server.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_watches_what_has_ended_is_not_disturbed_by_what_comes_next() {
+    let mut server = Server::all(&SETS).await;
+    let origin = server.origin_viewer();
+    let source = Source { size: "640x320", seconds: 120, ..Source::default() };
+    let encoder = Ffmpeg::publish(&source, &server.rtmp("foo"));
+    let mut seen = Seen::new();
+    origin.wait_segments("foo", "320w", 9).await;
+    for rendition in RENDITIONS {
+        check(&origin, rendition, &mut seen).await;
+    }
+    encoder.stop().await;
+    let ended = server.admin().request(Method::POST, "/control/streams/foo/end", &[]).await.expect("an answer");
+    assert_eq!(ended.status, StatusCode::OK, "{}", ended.text());
+    for rendition in RENDITIONS {
+        wait_for("the final playlist", || async {
+            origin.playlist("foo", rendition).await.media.end_list.then_some(())
+        })
+        .await;
+        let playlist = check(&origin, rendition, &mut seen).await;
+        assert!(playlist.media.segments.len() >= 9, "{}", playlist.text);
+    }
+    let _encoder = Ffmpeg::publish(&source, &server.rtmp("foo"));
+    wait_for("the next epoch", || async {
+        let reply = origin.get("/hls/foo/source/index.m3u8").await;
+        (reply.status == StatusCode::OK && !reply.text().contains("#EXT-X-ENDLIST")).then_some(())
+    })
+    .await;
+    for (path, body) in &seen {
+        assert!(origin.fetch(path).await == *body, "{path}");
+    }
+    server.assert_well();
+}

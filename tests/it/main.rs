@@ -11,3 +11,4 @@ mod lint;
 mod live;
 mod record;
 mod tidy;
+mod vod;

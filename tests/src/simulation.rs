@@ -97,7 +97,9 @@ impl Dice {
     pub fn new(seed: u64) -> Self {
         let mut dice = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         // The first ones resemble the seed.
-        (0..8).for_each(|_| drop(dice.roll()));
+        for _ in 0..8 {
+            dice.roll();
+        }
         dice
     }
 

@@ -13,7 +13,7 @@ use std::path::Path;
 #[derive(Debug)]
 pub(crate) enum Reels {
     /// In the ingest store.
-    Stored(Reader),
+    Stored(Box<Reader>),
     /// Here.
     Held(Vec<Bytes>),
 }

@@ -145,7 +145,10 @@ mod tests {
         let failed = entry(Some(INSTANT), State::Failed { reason: "broken", instant: true });
         assert_eq!((&failed["state"], &failed["reason"]), (&json!("instant"), &json!("broken")));
         let failed = entry(None, State::Failed { reason: "broken", instant: false });
-        assert_eq!((failed["state"].as_str(), state_of(failed.to_string().as_bytes())), (Some("failed"), Some("failed".to_owned())));
+        assert_eq!(
+            (failed["state"].as_str(), state_of(failed.to_string().as_bytes())),
+            (Some("failed"), Some("failed".to_owned()))
+        );
         assert_eq!(state_of(b"no JSON"), None);
     }
 

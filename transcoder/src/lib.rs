@@ -141,7 +141,7 @@ impl Transcoder {
             effort: effort(config.vod.effort),
             leaving: Leaving::new(shutdown.clone(), notices),
             meters: Meters::default(),
-            visibility: worker::VISIBILITY,
+            visibility: Duration::from_secs(config.transcoder.hold_s),
             plan: Arc::default(),
         };
         let rescan = Duration::from_secs(config.rescan_s());

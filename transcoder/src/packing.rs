@@ -146,7 +146,11 @@ impl<'a> Packing<'a> {
         if let Some(sound) = &mut self.sound {
             let missing = sound.finish(out);
             if missing > 0 {
-                tracing::warn!(job = self.plan.job, missing, "blocks of sound are not where the plan has them: silence");
+                tracing::warn!(
+                    job = self.plan.job,
+                    missing,
+                    "blocks of sound are not where the plan has them: silence"
+                );
             }
         }
         match self.open.keys().next() {

@@ -128,7 +128,7 @@ async fn with_etags(stores: &Stores, found: &Found) -> Step<Vec<ReelPlan>> {
 async fn probe(stores: &Stores, program: &Path, reels: Vec<ReelPlan>) -> Step<Vec<ProbedReel>> {
     let job = Job::Probe { reels: reels.iter().map(|reel| Reel { bytes: reel.bytes }).collect() };
     let reader = Reader::new(stores.ingest.clone(), reels.clone());
-    let mut driver = Driver::start(program, job, Reels::Stored(reader)).await?;
+    let mut driver = Driver::start(program, job, Reels::Stored(Box::new(reader))).await?;
     let nothing = || Tracks { format: String::new(), video: None, audio: None };
     let empty = |reel: ReelPlan| {
         let ReelPlan { key, bytes, etag } = reel;

@@ -102,7 +102,8 @@ impl Reconciler {
         let folder = matches!(self.stores.ingest.place(), Place::Folder(_));
         let mut seen = HashMap::new();
         for entry in found.into_iter().take(REMEMBERED_MAX) {
-            let before = self.seen.remove(&entry.key).filter(|seen| (seen.bytes, &seen.etag) == (entry.bytes, &entry.etag));
+            let before =
+                self.seen.remove(&entry.key).filter(|seen| (seen.bytes, &seen.etag) == (entry.bytes, &entry.etag));
             let known = before.is_some();
             let new = || Seen { bytes: entry.bytes, etag: entry.etag.clone(), job: None, spoken: None };
             let mut now = before.unwrap_or_else(new);
@@ -216,3 +217,6 @@ fn counts(jobs: &BTreeMap<String, JobState>) -> JobCounts {
     }
     counts
 }
+
+#[cfg(test)]
+mod tests;

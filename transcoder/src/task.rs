@@ -86,7 +86,7 @@ async fn encode<'a>(bench: Bench<'_>, plan: &'a Plan, work: &'a Work, known: &mu
     let range = usize::try_from(from).unwrap_or_default()..usize::try_from(to).unwrap_or_default();
     let reels = plan.source.reels.get(range).unwrap_or_default().to_vec();
     let reader = Reader::new(bench.stores.ingest.clone(), reels);
-    let mut driver = Driver::start(bench.program, Job::Encode(job), Reels::Stored(reader)).await?;
+    let mut driver = Driver::start(bench.program, Job::Encode(job), Reels::Stored(Box::new(reader))).await?;
     let mut packing = Packing::new(plan, work)?;
     let mut uploads = Uploads { stores: bench.stores.clone(), job: plan.job.clone(), running: JoinSet::new() };
     let mut pace = Pace::new(plan, work, bench);
@@ -137,8 +137,9 @@ async fn look<'a>(stores: &Stores, plan: &'a Plan, task: (u32, u32)) -> Step<Kno
     let mut known = Known { plan, rungs: BTreeMap::new(), sound: BTreeMap::new() };
     let rungs = 0..plan.rungs.len();
     let sound = plan.sound.is_some().then_some(None);
-    let places: Vec<(u32, Option<usize>)> =
-        (task.0..task.1).flat_map(|number| rungs.clone().map(Some).chain(sound).map(move |rung| (number, rung))).collect();
+    let places: Vec<(u32, Option<usize>)> = (task.0..task.1)
+        .flat_map(|number| rungs.clone().map(Some).chain(sound).map(move |rung| (number, rung)))
+        .collect();
     for some in places.chunks(AT_ONCE) {
         let mut running = JoinSet::new();
         for &(number, rung) in some {
@@ -260,9 +261,9 @@ impl<'a> Pace<'a> {
     fn new(plan: &'a Plan, work: &Work, bench: Bench<'a>) -> Self {
         let rungs = u32::try_from(plan.rungs.len()).unwrap_or_default();
         let left = |skip: u8| rungs.saturating_sub(skip.count_ones());
-        let left = work.skip.iter().map(|(number, skip)| (*number, left(*skip))).filter(|(_, left)| *left > 0).collect();
-        let pace =
-            Self { plan, bench, left, begun: Instant::now(), took: Duration::ZERO, whole: 0, boundary: false };
+        let left =
+            work.skip.iter().map(|(number, skip)| (*number, left(*skip))).filter(|(_, left)| *left > 0).collect();
+        let pace = Self { plan, bench, left, begun: Instant::now(), took: Duration::ZERO, whole: 0, boundary: false };
         pace.tell();
         pace
     }

@@ -68,7 +68,9 @@ fn is_final(error: &Error) -> bool {
     match error {
         Error::Key(_) | Error::Place(_) | Error::Queue(_) | Error::Limit { .. } | Error::Clash { .. } => true,
         Error::TooLarge { .. } => true,
-        Error::Lost { .. } | Error::Io { .. } | Error::Slow { .. } | Error::Remote { .. } | Error::Short { .. } => false,
+        Error::Lost { .. } | Error::Io { .. } | Error::Slow { .. } | Error::Remote { .. } | Error::Short { .. } => {
+            false
+        }
     }
 }
 

@@ -112,20 +112,17 @@ fn rung(rung: &RungPlan) -> RungJob {
 }
 
 fn sound_job(plan: &Plan, work: &Work, sound: &SoundPlan) -> SoundJob {
-    let spans = work.sound.iter().filter_map(|&number| Some((number, segment(plan, number)?))).flat_map(
-        |(number, segment)| {
+    let spans =
+        work.sound.iter().filter_map(|&number| Some((number, segment(plan, number)?))).flat_map(|(number, segment)| {
             segment.sound.iter().filter_map(move |span| match *span {
                 Span::Source { from, blocks } => Some(SoundSpan { seq: u64::from(number), start: from, blocks }),
                 Span::Silence { .. } => None,
             })
-        },
-    );
+        });
     let spans: Vec<SoundSpan> = spans.collect();
     let (Some(first), Some(last)) = (spans.first(), spans.last()) else { return SoundJob::None };
     match sound.encode {
-        Some(bitrate) => {
-            SoundJob::Encode { sample_rate: sound.sample_rate, channels: sound.channels, bitrate, spans }
-        }
+        Some(bitrate) => SoundJob::Encode { sample_rate: sound.sample_rate, channels: sound.channels, bitrate, spans },
         None => {
             let blocks = i64::from(last.blocks).saturating_add(SLACK_BLOCKS);
             let end = last.start.saturating_add(blocks.saturating_mul(i64::from(AAC_FRAME_SAMPLES)));
@@ -145,7 +142,7 @@ pub(crate) mod tests {
     use codec::vod::Effort;
     use media::projection::Layout;
 
-    /// A plan of two runs, of four segments and of two, in one task, with two rungs and copied sound. Each segment has a reel
+    /// A plan of two runs, of four segments and of two, each a task, with two rungs and copied sound. Each segment has a reel
     /// and lasts a second.
     pub(crate) fn plan() -> Plan {
         let rung = |rendition: &str, width| RungPlan {
@@ -156,14 +153,7 @@ pub(crate) mod tests {
             crf: 22,
             effort: Effort::Veryfast,
         };
-        let run = |reels, origin, at| Run {
-            reels,
-            origin,
-            at,
-            frame_rate: (25, 1),
-            constant: true,
-            sounds: true,
-        };
+        let run = |reels, origin, at| Run { reels, origin, at, frame_rate: (25, 1), constant: true, sounds: true };
         let reel = |n: u32| ReelPlan { key: format!("rec/foo/1/{n}.flv"), bytes: 1000, etag: None };
         let segments = (0..6_u32).map(|n| SegmentPlan {
             run: u32::from(n >= 4),
@@ -175,10 +165,7 @@ pub(crate) mod tests {
             seek_reel: n,
             seek: i64::from(n) * 90_000,
             last_reel: n,
-            sound: vec![
-                Span::Silence { blocks: 2 },
-                Span::Source { from: i64::from(n) * 48_000 + 2048, blocks: 45 },
-            ],
+            sound: vec![Span::Silence { blocks: 2 }, Span::Source { from: i64::from(n) * 48_000 + 2048, blocks: 45 }],
             sound_at: i64::from(n) * 47 * 1024,
         });
         Plan {
@@ -194,7 +181,7 @@ pub(crate) mod tests {
             sound: Some(SoundPlan { sample_rate: 48_000, channels: 2, asc: "1190".to_owned(), encode: None }),
             runs: vec![run((0, 4), 0, 0), run((4, 6), 4 * 90_000, 4 * 90_000)],
             segments: segments.collect(),
-            tasks: vec![(0, 6)],
+            tasks: vec![(0, 4), (4, 6)],
         }
     }
 

@@ -23,9 +23,6 @@ use std::time::Duration;
 use store::{Error, Heartbeat, QueueAddress, WAIT_MAX};
 use tokio::task::JoinHandle;
 
-/// How long a message is had before it must be extended.
-pub(crate) const VISIBILITY: Duration = Duration::from_secs(120);
-
 /// How long a message that this machine can't work off is kept before somebody else may have it: it would only come back.
 const MACHINE_PAUSE: Duration = Duration::from_secs(15);
 
@@ -38,6 +35,7 @@ pub(crate) struct Worker {
     pub(crate) effort: Effort,
     pub(crate) leaving: Leaving,
     pub(crate) meters: Meters,
+    /// How long a message is had before it must be extended.
     pub(crate) visibility: Duration,
     /// The plan that was needed last: the tasks of a job come one after the other.
     pub(crate) plan: Arc<Mutex<Option<Arc<Plan>>>>,
@@ -107,17 +105,17 @@ impl Worker {
         let fate = tokio::select! {
             biased;
             () = heartbeat.lost() => {
-                tracing::warn!(message = message.id, "the message was lost to somebody else: its work is dropped");
+                tracing::warn!(id = message.id, "the message was lost to somebody else: its work is dropped");
                 stop(work).await;
                 return;
             }
             () = self.leaving.let_go() => {
-                tracing::info!(message = message.id, "leaving: the message is given back");
+                tracing::info!(id = message.id, "leaving: the message is given back");
                 stop(work).await;
                 Fate::GiveBack
             }
             fate = &mut work => fate.unwrap_or_else(|defect| {
-                tracing::error!(message = message.id, %defect, "a defect: the message is left for the dead letters");
+                tracing::error!(id = message.id, %defect, "a defect: the message is left for the dead letters");
                 Fate::Leave
             }),
         };
@@ -138,7 +136,7 @@ impl Worker {
         };
         if let Err(error) = ended {
             // It comes again, and is found done.
-            tracing::warn!(message = message.id, %error, "a message could not be put away");
+            tracing::warn!(id = message.id, %error, "a message could not be put away");
         }
     }
 

@@ -97,3 +97,33 @@ async fn garbage_behind_a_good_beginning_fails_in_words_or_gives_what_it_has() {
         }
     }
 }
+
+#[tokio::test]
+async fn of_a_film_with_an_index_little_more_than_that_is_read() {
+    let noise = "-vf noise=alls=60:allf=t -c:v libx264 -preset ultrafast -qp 20 -g 10 -bf 2 -c:a aac";
+    let file = sound_film("a.mp4", 20, noise);
+    assert!(file.len() > 12 << 20, "{}", file.len());
+    let files = [file.clone()];
+    let job = codec::vod::Job::Probe { reels: films::reels(&files) };
+    let limits = codec::vod::child::Limits::default();
+    let mut child = codec::vod::child::Child::spawn(films::exe(), job, limits).await.unwrap();
+    let mut read = 0;
+    while let Some(message) = films::next(&mut child, &files).await {
+        if let codec::vod::FromVod::Read { length, .. } = message {
+            read += length as usize;
+        }
+    }
+    // 32 key frames are looked into, which lie in the first half.
+    assert!(read < file.len() * 3 / 4, "{read} of {} bytes", file.len());
+    // What it says is what whoever reads all says.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mp4");
+    std::fs::write(&path, &file).unwrap();
+    let pieces = film("b.mp4", &format!("-i {} -c copy -movflags frag_keyframe+empty_moov", path.display()));
+    let (one, other) = (probe(&files).await.remove(0), probe(&[pieces]).await.remove(0));
+    assert_eq!(one.shown().len(), 600);
+    assert_eq!(one.keys().len(), 60);
+    let from_first = |times: Vec<i64>| times.iter().map(|time| time - times[0]).collect::<Vec<_>>();
+    assert_eq!(from_first(one.shown()), from_first(other.shown()));
+    assert_eq!(from_first(one.keys()), from_first(other.keys()));
+}

@@ -28,10 +28,11 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<()> {
     }
     let latch = Latch::default();
     let admin = Admin::new(config.admin.token.clone(), telemetry::install_metrics()?, latch.clone());
-    let mut process = Process { admin, bound: Bound::default(), tiers: Tiers::default(), balancer: None, tls: None };
+    let (bound, tiers) = (Bound::default(), Tiers::default());
+    let mut process = Process { admin, bound, tiers, balancer: None, edge: None, tls: None };
     let machine = process.machine(&config);
     process.bind(role, &config, machine.as_ref()).await?;
-    let tls = process.tls.take();
+    let (tls, front) = (process.tls.take(), process.edge.take());
     let (bound, mut tiers, balancer) = process.open(role, &config).await?;
     latch.ready();
     announce(role, &config, &bound, tls.as_ref());
@@ -42,6 +43,10 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<()> {
     };
     let start = Instant::now();
     latch.leaving();
+    if let Some(front) = front {
+        // For balancers that ask where viewers do.
+        front.close();
+    }
     let edge = matches!(role, Role::Edge | Role::All).then_some(&config.edge);
     let plan = leaving::plan(&cause, edge);
     say_why(&cause, &plan);
@@ -114,6 +119,7 @@ struct Process {
     bound: Bound,
     tiers: Tiers,
     balancer: Option<Balancer>,
+    edge: Option<edge::Handle>,
     /// The certificate that viewers are shown.
     tls: Option<Facts>,
 }
@@ -179,6 +185,7 @@ impl Process {
         self.tls = edge.certificate();
         self.admin.stat("edge", edge.stat());
         self.admin.control(crate::control::of_edge(edge.handle()));
+        self.edge = Some(edge.handle());
         self.tiers.spawn(EDGE, edge.run());
         Ok(())
     }

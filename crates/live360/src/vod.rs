@@ -235,6 +235,9 @@ Dead messages: 1 (`live360 vod redrive` puts them back)
     fn the_json_has_all_of_it() {
         let json = as_json(&overview());
         assert_eq!((&json["jobs"][0]["tasks"], &json["dead"][0]["receives"]), (&12.into(), &64.into()));
-        assert_eq!((&json["jobs"][1]["reason"], &json["queue"]["visible"]), (&"the file has no video".into(), &8.into()));
+        assert_eq!(
+            (&json["jobs"][1]["reason"], &json["queue"]["visible"]),
+            (&"the file has no video".into(), &8.into())
+        );
     }
 }

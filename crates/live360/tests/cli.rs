@@ -72,6 +72,28 @@ fn a_port_in_use_is_a_failure_in_words() {
     check(&["edge", "--set", &set, "--set", other], &[], 1, "", &format!("can't listen on admin.http = {addr}"));
 }
 
+#[cfg(feature = "transcoder")]
+#[test]
+fn jobs_are_shown_and_tried_again_also_where_there_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = format!("data_dir={}", folder.path().join("data").display());
+    check(&["vod", "list", "--set", &set], &[], 0, "JOB  STATE  TASKS  ERRORS  REASON\n\nQueue: 0 waiting", "");
+    check(&["vod", "list", "--watch", "--set", &set], &[], 0, "Queue: 0 waiting", "");
+    check(&["vod", "list", "--json", "--set", &set], &[], 0, "{\"dead\":[]", "");
+    check(&["vod", "redrive", "--set", &set], &[], 0, "0 dead messages put back\n", "");
+    check(
+        &["vod", "retry", "foo-1", "--set", &set],
+        &[],
+        1,
+        "",
+        "live360: there is no job \"foo-1\"; `live360 vod list`",
+    );
+    check(&["vod", "retry"], &[], 64, "", "<JOB>");
+    check(&["vod"], &[], 64, "", "Usage: live360");
+    check(&["vod", "list", "--set", "queue.url=none"], &[], 64, "", "queue.url = \"none\"");
+    check(&["vod", "list", "--help"], &[], 0, "--watch", "");
+}
+
 #[cfg(not(feature = "origin"))]
 #[test]
 fn what_was_left_out_is_named() {

@@ -263,6 +263,11 @@ impl Running {
         self.until("what is shown to be old", |stat| rooms(stat, stream).all(all)).await;
     }
 
+    /// Waits until so many viewers wait for something.
+    pub(crate) async fn waiting(&self, viewers: u64) {
+        self.until("viewers to wait", |stat| stat["parked"].as_u64().is_some_and(|parked| parked >= viewers)).await;
+    }
+
     /// Says which origin is to lead a stream, or no longer; gives what there is to object.
     pub(crate) fn pin(&self, stream: &str, origin: Option<&str>) -> Result<(), String> {
         self.handle.pin(&stream.parse().unwrap(), origin).map_err(|error| error.to_string())

@@ -15,10 +15,11 @@ use codec::ladder::ToLadder;
 use media::ladder::Rendition;
 use media::name::StreamName;
 use media::route::File;
-use media::window::Window;
+use media::window::{Recall, Window};
 use service::config::Record;
 use service::secret::Secret;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,6 +53,9 @@ pub(crate) struct Stream {
     /// Changes, while the core is held, with whatever playlists say.
     revision: AtomicU64,
     shown: Board,
+    /// The anchor (UTC ms) of the epoch before this one and the numbers that its last playlists listed, if the recording
+    /// has them.
+    earlier: Mutex<Option<(i64, Range<u64>)>>,
 }
 
 /// What a stream can be asked to do.
@@ -140,6 +144,7 @@ impl Stream {
             recording,
             revision: AtomicU64::new(0),
             shown: Board::default(),
+            earlier: Mutex::default(),
         });
         let ladder = Ladder::new(program);
         let (publisher, recording) = (None, false);
@@ -165,6 +170,35 @@ impl Stream {
             (revision, core.playlist(rendition)?)
         };
         Some(self.shown.write(rendition, kind, revision, &playlist))
+    }
+
+    /// Whether the recording is to be asked for a file that the live window does not have, and the anchor (UTC ms) of the
+    /// epoch that it is of.
+    pub(crate) fn recall(&self, rendition: Rendition, file: &File) -> Option<(Recall, i64)> {
+        let recall = |window: &Window| (window.recall(rendition, file), window.terms().anchor_ms);
+        let now = self.core().window().map(recall).filter(|(recall, _)| *recall != Recall::No);
+        now.or_else(|| {
+            let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+            let (anchor_ms, numbers) = earlier.as_ref()?;
+            let named = match file {
+                File::Segment(msn) => numbers.contains(msn),
+                File::Init(_) => true,
+                _ => false,
+            };
+            named.then_some((Recall::Perhaps, *anchor_ms))
+        })
+    }
+
+    /// An epoch that has ended gives way to another: viewers may still be at its playlists.
+    fn note_epoch(&self) {
+        let core = self.core();
+        if let (State::Ended(_), Some(window)) = (core.state(), core.window())
+            && window.goes_back()
+        {
+            let numbers = window.listed_from()..window.next_number();
+            let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+            *earlier = Some((window.terms().anchor_ms, numbers));
+        }
     }
 
     /// Changes whenever playlists or files did.
@@ -336,6 +370,9 @@ impl Task {
                 self.tape.tag(tag);
             }
             let publish = matches!(input, Input::Publish(_));
+            if publish {
+                self.stream.note_epoch();
+            }
             let effects = self.decide(input, &mut changed);
             if publish {
                 self.tape.publish(utc_ms());

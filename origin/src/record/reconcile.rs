@@ -210,7 +210,7 @@ impl Reconciler {
 }
 
 /// UTC ms.
-fn utc_ms(at: SystemTime) -> i64 {
+pub(super) fn utc_ms(at: SystemTime) -> i64 {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -23,14 +23,7 @@ pub(super) async fn answer(
     file: &File,
     request: &Parts,
 ) -> Option<Response<Body>> {
-    let (recall, anchor_ms) = {
-        let core = stream.core();
-        let window = core.window()?;
-        (window.recall(rendition, file), window.terms().anchor_ms)
-    };
-    if recall == Recall::No {
-        return None;
-    }
+    let (recall, anchor_ms) = stream.recall(rendition, file)?;
     let asked = asked(request);
     let opened = replay.open(&stream.name, anchor_ms, rendition, file, asked.clone()).await;
     Some(match opened {

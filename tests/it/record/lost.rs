@@ -150,10 +150,20 @@ async fn recorded(stores: &Stores, asset: &str) -> BTreeSet<Piece> {
     pieces
 }
 
-/// At most so many of the newest numbers of `wanted` may be missing.
+/// Whether all of `wanted` is there but for so many of the newest numbers.
+fn covers(has: &BTreeSet<u64>, wanted: &BTreeSet<u64>, but_newest: usize) -> bool {
+    wanted.iter().rev().skip(but_newest).all(|msn| has.contains(msn))
+}
+
 fn assert_has(has: &BTreeSet<u64>, wanted: &BTreeSet<u64>, but_newest: usize, what: &str) {
-    let must: Vec<u64> = wanted.iter().copied().rev().skip(but_newest).collect();
-    assert!(must.iter().all(|msn| has.contains(msn)), "{what}: {has:?} of {wanted:?}");
+    assert!(covers(has, wanted, but_newest), "{what}: {has:?} of {wanted:?}");
+}
+
+/// The journal of a stream's one session on its origin's disk.
+fn journal(recording: &Path) -> String {
+    let mut sessions = std::fs::read_dir(recording).into_iter().flatten().flatten();
+    let journal = sessions.next().map(|session| session.path().join("journal.jsonl"));
+    journal.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
 }
 
 /// Kills an origin several times, on the same disk, each time in another stream.
@@ -169,13 +179,18 @@ async fn lane(lane: usize, media: PathBuf) {
         viewer.wait_segments(&stream, "audio", 3).await;
         tokio::time::sleep(Duration::from_millis(dice.roll(1500))).await;
         let listed = everywhere(&live(&viewer, &stream).await);
+        // What is listed is on its way to the disk, and from there to the store: at once, unless the machine is busy.
+        let recording = dir.path().join("data/recording").join(&stream);
+        wait_for("the recording to be close behind", || async {
+            let journaled = covers(&everywhere(&segments(&journal(&recording))), &listed, 1);
+            let logged = covers(&everywhere(&stores.logged(&stream)), &listed, 2);
+            (journaled && logged).then_some(())
+        })
+        .await;
         server.crash().await;
         encoder.stop().await;
         let what = format!("lane {lane}, {stream}");
-
-        let journal = dir.path().join("data/recording").join(&stream);
-        let session = std::fs::read_dir(journal).expect("a session").flatten().next().expect("a session").path();
-        let journal = std::fs::read_to_string(session.join("journal.jsonl")).expect("a journal");
+        let journal = journal(&recording);
         let away = Arc::new(TempDir::new().expect("a temporary folder"));
         let copy = stores.copy(&away.path().join("stores")).await;
 
@@ -184,7 +199,6 @@ async fn lane(lane: usize, media: PathBuf) {
         let ended = stores.ended(&stream).await;
         let has = everywhere(&recorded(&stores, ended["asset"].as_str().expect("an asset")).await);
         assert_has(&has, &everywhere(&segments(&journal)), 0, &format!("{what}: what is in the journal is there"));
-        // What is listed is on its way to the disk.
         assert_has(&has, &listed, 1, &format!("{what}: but for the last one, what was listed is there"));
 
         // It never does, and its disk is gone.
@@ -196,7 +210,6 @@ async fn lane(lane: usize, media: PathBuf) {
         assert_eq!(ended["reason"], "lost", "{what}");
         let has = everywhere(&recorded(&copy, ended["asset"].as_str().expect("an asset")).await);
         assert_has(&has, &wanted, 0, &format!("{what}, without its disk: what the log lists is there"));
-        // On its way to the disk, and from there to the store.
         assert_has(
             &has,
             &listed,

@@ -161,7 +161,7 @@ fn an_asset_without_sound_has_no_audio_rendition() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn whatever_the_source_all_playlists_agree(reels in sources(-60_000..60_000)) {

@@ -52,9 +52,10 @@ fn sound(made: &[Made]) -> Vec<(u32, u64, String)> {
     let one = |made: &Made| {
         let Made::Sound { number, bytes } = made else { return None };
         let info = fragment_info(bytes).unwrap();
-        let text = bytes.windows(4).filter(|w| w.ends_with(b" ") && w[1] == b'.').map(|w| {
-            String::from_utf8_lossy(&w[..3]).into_owned()
-        });
+        let text = bytes
+            .windows(4)
+            .filter(|w| w.ends_with(b" ") && w[1] == b'.')
+            .map(|w| String::from_utf8_lossy(&w[..3]).into_owned());
         let blocks: u32 = info.tracks.iter().map(|track| track.samples).sum();
         assert_eq!(info.tracks.iter().map(|track| track.duration).sum::<u64>(), u64::from(blocks) * 1024);
         let words: Vec<String> = text.take(3).collect();
@@ -77,7 +78,8 @@ fn a_segment_is_put_on_the_assets_time_line_and_says_what_it_belongs_to() {
         FromVod::Done,
     ];
     let made = make(&plan, &there, 0, said).unwrap();
-    let [Made::Init { rung: 0, file, bytes: init }, Made::Picture { rung: 0, number: 4, bytes, facts }, gap] = &made[..]
+    let [Made::Init { rung: 0, file, bytes: init }, Made::Picture { rung: 0, number: 4, bytes, facts }, gap] =
+        &made[..]
     else {
         panic!("{made:?}")
     };
@@ -94,11 +96,7 @@ fn a_segment_is_put_on_the_assets_time_line_and_says_what_it_belongs_to() {
 #[test]
 fn a_segment_that_is_there_already_is_no_gap() {
     let there = There { rungs: (0..5).map(|n| (n, 1)).collect(), sound: [0, 1, 2, 3, 5].into() };
-    let said = vec![
-        FromVod::SegmentEnd { rung: 0, seq: 4 },
-        FromVod::SegmentEnd { rung: 0, seq: 5 },
-        FromVod::Done,
-    ];
+    let said = vec![FromVod::SegmentEnd { rung: 0, seq: 4 }, FromVod::SegmentEnd { rung: 0, seq: 5 }, FromVod::Done];
     let made = make(&plan(), &there, 0, said).unwrap();
     assert!(matches!(made[..], [Made::Gap { rung: 0, number: 5 }, Made::Sound { number: 4, .. }]), "{made:?}");
 }
@@ -136,11 +134,8 @@ fn sound_that_the_source_does_not_have_any_more_is_silence() {
 fn encoded_sound_fills_its_spans_and_silence_lies_between() {
     let mut plan = plan();
     plan.sound.as_mut().unwrap().encode = Some(128_000);
-    plan.segments[0].sound = vec![
-        Span::Source { from: 0, blocks: 2 },
-        Span::Silence { blocks: 3 },
-        Span::Source { from: 9000, blocks: 1 },
-    ];
+    plan.segments[0].sound =
+        vec![Span::Source { from: 0, blocks: 2 }, Span::Silence { blocks: 3 }, Span::Source { from: 9000, blocks: 1 }];
     plan.segments[1].sound = vec![Span::Silence { blocks: 4 }];
     let there = There { rungs: (0..6).map(|n| (n, 1)).collect(), sound: [2, 3, 4, 5].into() };
     let blocks = |seq, text: &[&'static str]| FromVod::Sound {

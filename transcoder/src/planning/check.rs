@@ -142,9 +142,6 @@ impl Plan {
         let mut next = 0;
         for &(first, after) in &self.tasks {
             must(first == next && first < after, "its tasks are not in a row")?;
-            let ends = (self.segments.get(index(first)), self.segments.get(index(after) - 1));
-            let (Some(begin), Some(end)) = ends else { return Err(BadPlan("a task of it has no segments")) };
-            must(begin.run == end.run, "a task of it lies across runs")?;
             next = after;
         }
         must(index(next) == self.segments.len(), "its tasks don't cover it")

@@ -51,8 +51,11 @@ pub(super) fn stretches(reels: &[ProbedReel]) -> Option<Vec<Stretch<'_>>> {
             let (Some(first), reels) = (pictures.first().copied(), (number, number.saturating_add(1))) else {
                 continue;
             };
-            let goes_on =
-                |before: &Stretch<'_>| before.video.is_like(video) && before.audio == audio && before.meets(first.pts);
+            // A run's reels are given to the child one after the other: none is left out between them.
+            let goes_on = |before: &Stretch<'_>| {
+                let next = number <= before.reels.1;
+                next && before.video.is_like(video) && before.audio == audio && before.meets(first.pts)
+            };
             // What can't be joined to either side is no run if it is too short for one.
             while out.last().is_some_and(|last| !goes_on(last) && last.pictures.len() < PICTURES_MIN) {
                 out.pop();

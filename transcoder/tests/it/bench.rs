@@ -225,7 +225,8 @@ pub(crate) fn listed(files: &Files, playlist: &str) -> Vec<String> {
     let text = String::from_utf8(files.get(playlist).unwrap_or_else(|| panic!("no {playlist}")).clone()).unwrap();
     let folder = playlist.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
     let uri = |line: &str| {
-        let quoted = line.split_once("URI=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(uri, _)| uri.to_owned());
+        let quoted =
+            line.split_once("URI=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(uri, _)| uri.to_owned());
         quoted.or_else(|| (!line.is_empty() && !line.starts_with('#')).then(|| line.to_owned()))
     };
     text.lines().filter_map(uri).map(|uri| format!("{folder}{uri}")).collect()
@@ -244,7 +245,8 @@ fn collect(root: &Path, dir: &Path, files: &mut Files) {
         let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
         if path.is_dir() {
             collect(root, &path, files);
-        } else if !name.contains("/.") && !name.starts_with('.')
+        } else if !name.contains("/.")
+            && !name.starts_with('.')
             && let Ok(content) = fs::read(&path)
         {
             files.insert(name, content);

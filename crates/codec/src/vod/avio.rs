@@ -15,6 +15,8 @@ const BUFFER_BYTES: c_int = 64 << 10;
 struct State {
     reader: Reader,
     position: u64,
+    /// Whether libav gets zeros instead of what is there.
+    blank: bool,
 }
 
 /// An `AVIOContext` that reads a reel.
@@ -30,7 +32,7 @@ unsafe impl Send for Avio {}
 impl Avio {
     /// `seekable`: whether libav may jump.
     pub(super) fn new(reader: Reader, seekable: bool) -> Result<Self, Error> {
-        let state = Box::into_raw(Box::new(State { reader, position: 0 }));
+        let state = Box::into_raw(Box::new(State { reader, position: 0, blank: false }));
         // SAFETY: a fresh buffer that the context owns from here on; the callbacks get the state that lives as long as `Self`.
         let context = unsafe {
             let buffer = ffi::av_malloc(BUFFER_BYTES as usize).cast();
@@ -54,9 +56,23 @@ impl Avio {
 
     /// Why reading failed, if it did.
     pub(super) fn take_failure(&mut self) -> Option<Error> {
+        self.state().reader.take_failure()
+    }
+
+    /// From here on libav gets zeros: for whoever wants to know where packets are, not what is in them.
+    pub(super) fn blank(&mut self) {
+        self.state().blank = true;
+    }
+
+    /// What is really there.
+    pub(super) fn reader(&mut self) -> &mut Reader {
+        &mut self.state().reader
+    }
+
+    fn state(&mut self) -> &mut State {
         // SAFETY: `state` lives as long as `self`, and no callback runs while we are borrowed mutably: they run only inside
         // libav's calls, which the demuxer makes.
-        unsafe { (*self.state).reader.take_failure() }
+        unsafe { &mut *self.state }
     }
 }
 
@@ -79,6 +95,14 @@ unsafe extern "C" fn read(opaque: *mut c_void, buffer: *mut u8, size: c_int) -> 
     // SAFETY: libav gives back the state that `Avio::new` gave it.
     let state = unsafe { &mut *opaque.cast::<State>() };
     let most = usize::try_from(size).unwrap_or(0);
+    if state.blank {
+        let rest = state.reader.length().saturating_sub(state.position);
+        let count = usize::try_from(rest).unwrap_or(usize::MAX).min(most);
+        // SAFETY: libav's buffer has room for `size` bytes, and `count` is no more.
+        unsafe { std::ptr::write_bytes(buffer, 0, count) };
+        state.position = state.position.saturating_add(count as u64);
+        return if count == 0 { ffi::AVERROR_EOF } else { c_int::try_from(count).unwrap_or(c_int::MAX) };
+    }
     match state.reader.read(state.position, most) {
         Ok(bytes) if bytes.is_empty() => ffi::AVERROR_EOF,
         Ok(bytes) => {

@@ -60,9 +60,33 @@ impl Container {
     }
 }
 
+/// Bytes at the start of a box that tell what it is.
+pub(super) const BOX_HEADER_BYTES: usize = 16;
+
+/// A box's length, by its first [`BOX_HEADER_BYTES`]; `None` if it reaches to the file's end or is none. And whether it
+/// is a movie fragment (ISO/IEC 14496-12, 4.2 and 8.8.4).
+pub(super) fn box_header(start: &[u8]) -> (Option<u64>, bool) {
+    let (Some(size), Some(kind)) = (start.first_chunk::<4>(), start.get(4..8)) else { return (None, false) };
+    let length = match u32::from_be_bytes(*size) {
+        1 => start.get(8..).and_then(<[u8]>::first_chunk::<8>).map(|size| u64::from_be_bytes(*size)),
+        size => Some(u64::from(size)),
+    };
+    (length.filter(|&length| length >= 8), kind == b"moof")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn boxes_tell_their_length_and_whether_they_are_fragments() {
+        let check = |start: &[u8], expected| assert_eq!(box_header(start), expected, "{start:?}");
+        check(b"\0\0\0\x10moof\0\0\0\0\0\0\0\0", (Some(16), true));
+        check(b"\0\0\0\x01mdat\0\0\0\x02\0\0\0\x03", (Some(0x2_0000_0003), false));
+        check(b"\0\0\0\0mdat\0\0\0\0\0\0\0\0", (None, false));
+        check(b"\0\0\0\x07free", (None, false));
+        check(b"\0\0", (None, false));
+    }
 
     #[test]
     fn containers_are_known_by_their_first_bytes_and_nothing_else_is_taken() {

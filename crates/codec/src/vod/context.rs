@@ -24,8 +24,8 @@ pub(super) struct Context(*mut ffi::AVFormatContext);
 unsafe impl Send for Context {}
 
 impl Context {
-    /// Opens `avio` as a `container`, reading its header.
-    pub(super) fn open(avio: &Avio, container: Container) -> Result<Self, Error> {
+    /// Opens `avio` as a `container`, reading its header. `parse`: whether packets' content may be looked into.
+    pub(super) fn open(avio: &Avio, container: Container, parse: bool) -> Result<Self, Error> {
         let mut options = Dictionary::new();
         options.set("format_whitelist", container.name());
         options.set("protocol_whitelist", "none");
@@ -46,6 +46,9 @@ impl Context {
             }
             (*raw).pb = avio.context();
             (*raw).flags |= ffi::AVFMT_FLAG_CUSTOM_IO | ffi::AVFMT_FLAG_DISCARD_CORRUPT;
+            if !parse {
+                (*raw).flags |= ffi::AVFMT_FLAG_NOPARSE;
+            }
             (*raw).probesize = PROBE_BYTES;
             (*raw).max_analyze_duration = PROBE_US;
             (*raw).io_open = Some(refuse);

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::avio::Avio;
-use super::container::{Container, SNIFF_BYTES};
+use super::container::{BOX_HEADER_BYTES, Container, SNIFF_BYTES, box_header};
 use super::context::Context;
 use super::reader::{Reader, Source};
 use super::tracks::{self, Medium};
@@ -22,6 +22,17 @@ const DURATION_MAX_S: i64 = 12 * 3600;
 
 /// Times beyond this (90 kHz: 400 years) are nonsense.
 const TIME_MAX: i64 = 1 << 50;
+
+/// Boxes at the top of a file that are looked at for whether it has fragments; with more, it is read as a whole.
+const TOP_BOXES_MAX: usize = 64;
+
+/// Key frames of a file whose packets are passed over that are looked into. Encoders that begin GOPs with something else than
+/// an IDR do so soon; after this many, its index is believed.
+const PROVED_KEYS: usize = 32;
+
+/// Codecs whose packets in MP4 and MOV are as the index says, whoever reads them.
+const INDEXED_VIDEO: [&str; 2] = ["h264", "hevc"];
+const INDEXED_AUDIO: [&str; 1] = ["aac"];
 
 /// Which of the two streams that count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +95,10 @@ pub(crate) struct Demuxer {
     video: Option<Track>,
     audio: Option<Track>,
     given: bool,
+    /// Packets have no content.
+    hollow: bool,
+    /// Key frames whose content was looked into nevertheless.
+    proved: usize,
 }
 
 impl Demuxer {
@@ -98,7 +113,8 @@ impl Demuxer {
         let container = container
             .ok_or_else(|| Error::source("this is no FLV, MP4, MOV, Matroska or WebM file: nothing else is taken"))?;
         let mut avio = Avio::new(reader, container.is_seekable())?;
-        let mut context = Context::open(&avio, container).map_err(|error| avio.take_failure().unwrap_or(error))?;
+        let mut context =
+            Context::open(&avio, container, true).map_err(|error| avio.take_failure().unwrap_or(error))?;
         if let Err(error) = context.find_streams() {
             return Err(avio.take_failure().unwrap_or(error));
         }
@@ -116,7 +132,7 @@ impl Demuxer {
         let rate = tracks.audio.as_ref().map_or(1, |track| track.sample_rate);
         let video = video.map(|stream| Track::new(&context, stream, VIDEO_TIMESCALE));
         let audio = audio.map(|stream| Track::new(&context, stream, rate));
-        Ok(Self { context, avio, container, tracks, video, audio, given: false })
+        Ok(Self { context, avio, container, tracks, video, audio, given: false, hollow: false, proved: 0 })
     }
 
     /// What is in it.
@@ -156,6 +172,42 @@ impl Demuxer {
         }
     }
 
+    /// The same reel from its start, its packets with their times but not their content, if the file's index knows all of
+    /// them without reading on: then a film of 200 GB is looked through in seconds. Unchanged if not.
+    pub(crate) fn without_content(mut self) -> Result<Self, Error> {
+        let known =
+            |codec: Option<&String>, codecs: &[&str]| codec.is_none_or(|codec| codecs.contains(&codec.as_str()));
+        let indexed = known(self.tracks.video.as_ref().map(|track| &track.codec), &INDEXED_VIDEO)
+            && known(self.tracks.audio.as_ref().map(|track| &track.codec), &INDEXED_AUDIO);
+        if self.container != Container::Mov || !indexed || !self.is_without_fragments()? {
+            return Ok(self);
+        }
+        let Self { context, mut avio, container, tracks, video, audio, .. } = self;
+        drop(context);
+        let mut avio = Avio::new(avio.reader().hand_over(), true)?;
+        let mut context =
+            Context::open(&avio, container, false).map_err(|error| avio.take_failure().unwrap_or(error))?;
+        context.discard_all_but(&[&video, &audio].map(|track| track.as_ref().map(|track| track.index)));
+        avio.blank();
+        Ok(Self { context, avio, container, tracks, video, audio, given: false, hollow: true, proved: 0 })
+    }
+
+    fn is_without_fragments(&mut self) -> Result<bool, Error> {
+        let (reader, mut offset) = (self.avio.reader(), 0_u64);
+        for _ in 0..TOP_BOXES_MAX {
+            let start = match reader.read_all(offset, BOX_HEADER_BYTES) {
+                Ok(start) => start,
+                Err(error) => return Err(reader.take_failure().unwrap_or(error)),
+            };
+            match box_header(&start) {
+                (_, true) => return Ok(false),
+                (Some(length), _) => offset = offset.saturating_add(length),
+                (None, _) => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
     /// The next packet in the order of the file. `None` at its end, or where it breaks off.
     pub(crate) fn next(&mut self) -> Result<Option<Sample>, Error> {
         loop {
@@ -181,7 +233,22 @@ impl Demuxer {
         }
     }
 
-    fn sample(&self, mut packet: Packet) -> Result<Option<Sample>, Error> {
+    /// Whether there is an IDR in a marked packet of H.264 that may be hollow.
+    fn proves(&mut self, packet: &Packet, nal_length: u8) -> Result<bool, Error> {
+        let data = packet.data().unwrap_or_default();
+        if !self.hollow {
+            return Ok(tracks::holds_idr(data, nal_length));
+        }
+        let Some(offset) = u64::try_from(packet.position()).ok().filter(|_| self.proved < PROVED_KEYS) else {
+            return Ok(true);
+        };
+        self.proved += 1;
+        let content = self.avio.reader().read_all(offset, data.len());
+        let content = content.map_err(|error| self.avio.take_failure().unwrap_or(error))?;
+        Ok(tracks::holds_idr(&content, nal_length))
+    }
+
+    fn sample(&mut self, mut packet: Packet) -> Result<Option<Sample>, Error> {
         let index = packet.stream();
         let is = |track: &&Track| track.index == index;
         let (kind, track) = match (self.video.as_ref().filter(is), self.audio.as_ref().filter(is)) {
@@ -189,7 +256,9 @@ impl Demuxer {
             (None, Some(track)) => (Kind::Audio, track),
             (None, None) => return Ok(None),
         };
-        let Some(data) = packet.data().filter(|data| !data.is_empty()) else { return Ok(None) };
+        if packet.data().is_none_or(<[u8]>::is_empty) {
+            return Ok(None);
+        }
         let Some(pts) = packet.pts().or(packet.dts()) else {
             return Err(Error::source("the file has packets without any time"));
         };
@@ -197,7 +266,11 @@ impl Demuxer {
         let dts = packet.dts().map_or(Ok(pts), |dts| track.time(dts))?;
         let flags = packet.flags();
         let marked = kind == Kind::Audio || flags.contains(Flags::KEY);
-        let key = marked && track.nal_length.is_none_or(|length| tracks::holds_idr(data, length));
+        let nal_length = track.nal_length;
+        let key = match nal_length {
+            Some(length) if marked => self.proves(&packet, length)?,
+            _ => marked,
+        };
         // SAFETY: a live packet; a plain field.
         let hidden = unsafe { (*packet.as_ptr()).flags } & ffi::AV_PKT_FLAG_DISCARD != 0;
         packet.set_pts(Some(pts));

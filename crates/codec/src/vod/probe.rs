@@ -1,6 +1,6 @@
 //! Looking through reels: what is in them, and when each packet is shown.
 //!
-//! Decodes nothing. What follows from the times is the caller's affair.
+//! Decodes nothing, and reads no content where an index says all. What follows from the times is the caller's affair.
 
 use super::demux::{Demuxer, Kind};
 use super::reader::Source;
@@ -44,8 +44,9 @@ fn look(index: u32, reel: Reel, source: &Arc<dyn Source>, give: &Give) -> Result
     if reel.bytes == 0 {
         return Err(Error::source("the file is empty"));
     }
-    let mut demuxer = Demuxer::open(Arc::clone(source), index, reel)?;
+    let demuxer = Demuxer::open(Arc::clone(source), index, reel)?;
     let tracks = demuxer.tracks().clone();
+    let mut demuxer = demuxer.without_content()?;
     let rate = tracks.audio.as_ref().map_or(1, |track| i64::from(track.sample_rate));
     // All of a reel at once: which key frames count is known at its end. 12 hours take some 60 MB.
     let (mut pictures, mut sound) = (Pictures::default(), Vec::new());

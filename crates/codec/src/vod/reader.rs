@@ -50,6 +50,12 @@ impl Reader {
         Self { source, reel, length, pieces: VecDeque::new(), failed: None }
     }
 
+    /// The same reel with the pieces at hand, for another.
+    pub(crate) fn hand_over(&mut self) -> Self {
+        let (pieces, failed) = (std::mem::take(&mut self.pieces), self.failed.take());
+        Self { source: Arc::clone(&self.source), reel: self.reel, length: self.length, pieces, failed }
+    }
+
     /// The reel's length.
     pub(crate) fn length(&self) -> u64 {
         self.length
@@ -73,6 +79,19 @@ impl Reader {
         let rest = piece.bytes.slice(skip..);
         self.pieces.push_back(piece);
         Ok(rest.slice(..rest.len().min(most)))
+    }
+
+    /// Exactly `length` bytes, if there are as many.
+    pub(crate) fn read_all(&mut self, offset: u64, length: usize) -> Result<Vec<u8>, Error> {
+        let mut all = Vec::new();
+        while all.len() < length {
+            let at = offset.saturating_add(all.len() as u64);
+            match self.read(at, length.saturating_sub(all.len()))? {
+                piece if piece.is_empty() => break,
+                piece => all.extend_from_slice(&piece),
+            }
+        }
+        Ok(all)
     }
 
     /// Why reading failed, if it did.

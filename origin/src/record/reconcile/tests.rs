@@ -182,6 +182,25 @@ async fn a_session_of_a_dead_origin_is_finished_as_far_as_it_is_stored() {
     assert_eq!(left.read(true, "rec/foo/a/ended.json").await, before);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_several_who_finish_the_same_session_at_once_one_has_the_word_and_all_agree() {
+    let left = Left::new();
+    left.session("a", 10..=13).await;
+    left.session("b", 12..=15).await;
+    left.media(10..=15).await;
+    left.object(true, "rec/foo/a/0.flv", "FLV").await;
+    let mut looking = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let mut reconciler = left.reconciler();
+        looking.spawn(async move { reconciler.look(later()).await.unwrap() });
+    }
+    looking.join_all().await;
+    assert_eq!(left.playlist().await, ["10", "11", "12", "13", "14", "15"]);
+    for session in ["a", "b"] {
+        assert_eq!(left.json(true, &format!("rec/foo/{session}/ended.json")).await["reason"], "lost");
+    }
+}
+
 #[tokio::test]
 async fn an_origin_that_comes_back_adds_what_it_still_had() {
     let left = Left::new();

@@ -1,4 +1,6 @@
 //! From the stream's end to a recording that plays: its playlists and its first segment at the edge.
+//!
+//! Its address is looked up at the origin: the edge's own list is up to a second old, and so would be what is measured.
 
 use crate::report::{Goal, Table, median};
 use e2e::{Ffmpeg, Server, Source, Viewer};
@@ -20,7 +22,7 @@ pub(crate) async fn measure(rounds: usize, table: &mut Table) {
     for round in 0..rounds {
         // The better ladder is made later, and must not disturb the next round: it ends with the server.
         let server = Server::all(&["transcoder.rescan_s=3600"]).await;
-        let (viewer, name) = (server.viewer(), format!("instant{round}"));
+        let (viewer, origin, name) = (server.viewer(), server.origin_viewer(), format!("instant{round}"));
         let encoder = Ffmpeg::publish(&Source { seconds: 30, ..Source::default() }, &server.rtmp(&name));
         viewer.wait_segments(&name, "source", SEGMENTS).await;
         // What is published is stored a moment later, during the broadcast as well as at its end.
@@ -30,7 +32,7 @@ pub(crate) async fn measure(rounds: usize, table: &mut Table) {
         assert!(reply.is_some_and(|reply| reply.status == StatusCode::OK), "the stream can be ended");
         ends.push(began.elapsed().as_secs_f64());
         let played = tokio::time::timeout(LONGEST, async {
-            while !playable(&viewer).await {
+            while !playable(&origin, &viewer).await {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         });
@@ -46,9 +48,9 @@ pub(crate) async fn measure(rounds: usize, table: &mut Table) {
 }
 
 /// Whether the one asset can be played at its first segment.
-async fn playable(viewer: &Viewer) -> bool {
+async fn playable(origin: &Viewer, viewer: &Viewer) -> bool {
     let look = async {
-        let streams = found(viewer, "/api/streams").await?;
+        let streams = found(origin, "/api/streams").await?;
         let streams: serde_json::Value = serde_json::from_str(&streams).ok()?;
         let url = streams["assets"].as_array()?.first()?["url"].as_str()?.to_owned();
         let multivariant = found(viewer, &url).await?;

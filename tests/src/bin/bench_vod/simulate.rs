@@ -1,0 +1,134 @@
+//! A fleet at a job of one hour: tasks as planning cuts them, times as they were measured, by [`e2e::simulation`].
+
+use crate::report::{Goal, Table};
+use crate::workers::Measured;
+use codec::vod::{Effort, Stamp, Tracks, VideoTrack};
+use e2e::simulation::{Overheads, efficiency};
+use media::ladder::Ladder;
+use transcoder::plan::Plan;
+use transcoder::planning::{Input, ProbedReel, plan};
+
+const SECONDS: i64 = 3600;
+const FPS: i64 = 30;
+const WIDTH: u32 = 3840;
+
+/// Six rungs of a source of 4K.
+const LADDER: [&str; 6] = ["source", "2880w 11000k", "1920w 6000k", "1280w 3200k", "960w 2300k", "480w 600k"];
+
+/// Fleets that are stated beside the one that is asked for.
+const FLEETS: [usize; 6] = [8, 16, 32, 48, 64, 96];
+
+/// Simulates a fleet of so many.
+pub(crate) fn measure(workers: usize, measured: &Measured, table: &mut Table) {
+    let plan = an_hour();
+    let tasks = tasks(&plan);
+    let scale = pixels(&plan) / measured.pixels;
+    let Overheads { task_s, .. } = measured.overheads;
+    let plan_s = measured.plan_s_per_s * SECONDS as f64;
+    let finish_s = measured.finish_s_per_segment * plan.segments.len() as f64;
+    let overheads = Overheads { plan_s, task_s, finish_s };
+    let work = measured.segments.iter().sum::<f64>() / measured.segments.len() as f64 * scale * plan.segments.len() as f64;
+    eprintln!(
+        "simulated: {} segments in {} tasks of {} to {}, {} rungs; a segment {scale:.2} times what was measured; {overheads:.2?}",
+        plan.segments.len(),
+        tasks.len(),
+        tasks.iter().max().unwrap_or(&0),
+        tasks.iter().min().unwrap_or(&0),
+        plan.rungs.len(),
+    );
+    let of = |tasks: &[u32], workers, overheads, shuffled| efficiency(tasks, &measured.segments, scale, workers, overheads, shuffled);
+    table.state("simulated_work_h", "simulated job: 1 h of 3840x1920, 6 rungs: work on one core, h", work / 3600.0);
+    let (median, low) = of(&tasks, workers, overheads, false);
+    let words = format!("simulated efficiency of {workers} workers of a core, {} tasks", tasks.len());
+    table.judge("efficiency", words, median, Goal::Least(0.9));
+    table.state("efficiency_p5", "the same, one draw in twenty is below", low);
+    table.state("efficiency_shuffled", "the same on a queue without order (SQS)", of(&tasks, workers, overheads, true).0);
+    table.state("efficiency_bare", "the same without overheads: uneven ends alone", of(&tasks, workers, Overheads::default(), false).0);
+    for fleet in FLEETS.into_iter().filter(|fleet| *fleet != workers) {
+        let words = format!("simulated efficiency of {fleet} workers");
+        table.state(&format!("efficiency_{fleet}"), words, of(&tasks, fleet, overheads, false).0);
+    }
+    let count = plan.segments.len();
+    for (name, cut) in others(count) {
+        let row: Vec<String> = [16, 32, 48, workers, 96]
+            .into_iter()
+            .map(|fleet| {
+                let (median, low) = of(&cut, fleet, overheads, false);
+                format!("{fleet}: {median:.3} ({low:.3})")
+            })
+            .collect();
+        eprintln!("if tasks were {name} ({} tasks): {}", cut.len(), row.join(", "));
+    }
+}
+
+/// What planning makes of an hour.
+fn an_hour() -> Plan {
+    let stamps = (0..SECONDS * FPS).map(|number| Stamp { pts: number * 90_000 / FPS, key: number % (2 * FPS) == 0 });
+    let video = VideoTrack {
+        codec: "h264".to_owned(),
+        width: WIDTH,
+        height: WIDTH / 2,
+        frame_rate: Some((30, 1)),
+        layout: None,
+        config: "a".to_owned(),
+    };
+    let reel = ProbedReel {
+        key: "uploads/hour.mp4".to_owned(),
+        bytes: 9_000_000_000,
+        etag: None,
+        tracks: Tracks { format: "mov,mp4,m4a,3gp,3g2,mj2".to_owned(), video: Some(video), audio: None },
+        video: stamps.collect(),
+        audio: Vec::new(),
+    };
+    let ladder = Ladder::parse(&LADDER).expect("a ladder");
+    let input = Input {
+        job: "hour-00000000-20261121T170000Z",
+        name: "hour",
+        start_ms: 0,
+        source: "uploads/hour.mp4",
+        reels: &[reel],
+        layout: None,
+        ladder: &ladder,
+        effort: Effort::Medium,
+    };
+    plan(&input).expect("a plan")
+}
+
+/// Segments of each task.
+fn tasks(plan: &Plan) -> Vec<u32> {
+    plan.tasks.iter().map(|(first, after)| after - first).collect()
+}
+
+fn pixels(plan: &Plan) -> f64 {
+    plan.rungs.iter().map(|rung| f64::from(rung.width) * f64::from(rung.height)).sum()
+}
+
+/// Other ways to cut so many segments: shares of the job, first ones first, and segments to a task.
+fn others(count: usize) -> Vec<(&'static str, Vec<u32>)> {
+    let cuts: [(&str, &[(f64, u32)]); 6] = [
+        ("of 24 s", &[(1.0, 4)]),
+        ("of 30 s", &[(1.0, 5)]),
+        ("of 60 s", &[(1.0, 10)]),
+        ("of 30 s, the last quarter of 24 s", &[(0.7334, 5), (0.2666, 4)]),
+        ("of 30 s, the last two fifths of 12 s", &[(0.6, 5), (0.4, 2)]),
+        ("half of 30 s, a quarter of 18 s, 15 % of 12 s, the rest of 6 s", &[(0.5, 5), (0.25, 3), (0.15, 2), (0.1, 1)]),
+    ];
+    cuts.map(|(name, parts)| (name, cut(count, parts))).into()
+}
+
+fn cut(count: usize, parts: &[(f64, u32)]) -> Vec<u32> {
+    let (mut out, mut left) = (Vec::new(), count);
+    for (share, size) in parts {
+        let number = (count as f64 * share / f64::from(*size)).round() as usize;
+        for _ in 0..number.min(left / *size as usize) {
+            out.push(*size);
+            left -= *size as usize;
+        }
+    }
+    while left > 0 {
+        let size = parts.last().map_or(1, |part| part.1).min(u32::try_from(left).unwrap_or(u32::MAX));
+        out.push(size);
+        left -= size as usize;
+    }
+    out
+}
