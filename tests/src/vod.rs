@@ -95,6 +95,10 @@ fn names(folder: &Path) -> Vec<String> {
 fn collect(root: &Path, folder: &Path, files: &mut Files) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
+        // What a killed writer leaves is no object, and is swept away by age.
+        if entry.file_name().to_string_lossy().starts_with(".tmp-") {
+            continue;
+        }
         if path.is_dir() {
             collect(root, &path, files);
         } else if let (Ok(name), Ok(bytes)) = (path.strip_prefix(root), std::fs::read(&path)) {
