@@ -18,9 +18,6 @@ const SETS: [&str; 4] = [
     "transcoder.hold_s=3",
 ];
 
-/// Rungs that a source of 640×320 gets, and sound.
-const RENDITIONS: usize = 4;
-
 /// When uploads say that they were changed: UTC s.
 const MODIFIED_S: u64 = 1_790_000_000;
 

@@ -48,7 +48,8 @@ pub(crate) async fn run(bench: Bench<'_>, plan: &Plan) -> Step<()> {
     for (file, text) in &finished.media {
         stores.create_file(job, file, text.clone().into()).await?;
     }
-    stores.put_file(job, &File::Playlist.to_string(), finished.multivariant.clone().into()).await?;
+    let multivariant = if thumbnails { finished.multivariant.clone() } else { finished.without_thumbnails() };
+    stores.put_file(job, &File::Playlist.to_string(), multivariant.into()).await?;
     stores.create_finished(job).await?;
     ready(stores, &Asset { duration_s: Some(rounded(finished.duration_s)), ..Asset::of(plan) }).await
 }

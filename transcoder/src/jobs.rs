@@ -105,7 +105,8 @@ pub fn state<'a>(job: &str, keys: impl IntoIterator<Item = &'a str>) -> JobState
         }
         match parts.collect::<Vec<_>>()[..] {
             ["plan.json"] => state.planned = true,
-            ["failed.json"] => state.failed = true,
+            // What is too old to be kept is not made any more, either (the recorder's retention writes that).
+            ["failed.json" | "expired.json"] => state.failed = true,
             ["finished.json"] => state.finished = true,
             ["done", file] => {
                 if let Some(Part::Task(task)) = file.strip_suffix(".json").and_then(Part::parse) {

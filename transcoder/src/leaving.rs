@@ -23,6 +23,8 @@ pub(crate) struct InHand {
     pub(crate) begun: Option<Instant>,
     /// How long segments of this task take.
     pub(crate) usual: Option<Duration>,
+    /// It is made, and only being stored.
+    pub(crate) made: bool,
 }
 
 /// What the worker was told.
@@ -64,6 +66,9 @@ pub(crate) fn decide(hand: InHand, told: Told, now: Instant) -> Decision {
     };
     let budget = at.checked_add(BUDGET).unwrap_or(at);
     let until = by.map_or(budget, |by| by.checked_sub(SPARE).unwrap_or(at).min(budget));
+    if hand.made && now < until {
+        return Decision::FinishSegment(until);
+    }
     let (Some(begun), Some(usual)) = (hand.begun, hand.usual) else { return Decision::GiveBack };
     // Segments differ: one that takes up to half as long again is still waited for.
     let end = begun.checked_add(usual).unwrap_or(begun);
@@ -177,7 +182,7 @@ mod tests {
     fn finish(since: Option<u64>, usual: Option<u64>, told: u64, left: Option<u64>) -> Option<u64> {
         let now = Instant::now() + Duration::from_secs(1000);
         let ago = |seconds| now - Duration::from_secs(seconds);
-        let hand = InHand { begun: since.map(ago), usual: usual.map(Duration::from_secs) };
+        let hand = InHand { begun: since.map(ago), usual: usual.map(Duration::from_secs), made: false };
         let by = left.map(|left| now + Duration::from_secs(left));
         match decide(hand, Told::Leave { at: ago(told), by }, now) {
             Decision::FinishSegment(until) => Some((until - now).as_secs()),
@@ -216,9 +221,18 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_that_is_made_is_stored_however_long_the_next_would_take() {
+        let at = Instant::now();
+        let hand = InHand { begun: Some(at), usual: Some(Duration::from_secs(1000)), made: true };
+        let told = Told::Leave { at, by: None };
+        assert_eq!(decide(hand, told, at + Duration::from_secs(89)), Decision::FinishSegment(at + BUDGET));
+        assert_eq!(decide(hand, told, at + BUDGET), Decision::GiveBack);
+    }
+
+    #[test]
     fn without_a_word_to_leave_it_goes_on() {
         let now = Instant::now();
-        let hand = InHand { begun: Some(now), usual: Some(Duration::from_secs(1000)) };
+        let hand = InHand { begun: Some(now), usual: Some(Duration::from_secs(1000)), made: false };
         assert_eq!(decide(hand, Told::Nothing, now), Decision::GoOn);
         assert_eq!(decide(hand, Told::Rebalance, now), Decision::TakeNothing);
     }
@@ -229,7 +243,7 @@ mod tests {
             let stop = CancellationToken::new();
             let leaving = Leaving::new(stop.clone(), None);
             let begun = Instant::now();
-            leaving.hold(InHand { begun: Some(begun), usual: Some(Duration::from_secs(10)) });
+            leaving.hold(InHand { begun: Some(begun), usual: Some(Duration::from_secs(10)), made: false });
             stop.cancel();
             let finishing = async {
                 tokio::time::sleep(Duration::from_secs(done_after)).await;

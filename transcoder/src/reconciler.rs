@@ -19,6 +19,9 @@ use tokio::time::Instant;
 /// How long a source that was spoken of is not spoken of again: planning a long one takes minutes.
 const SPEAK_AGAIN: Duration = Duration::from_secs(900);
 
+/// It looks for one part in so many of the time at most: large stores are looked through less often.
+const BUSY_ONE_IN: u32 = 20;
+
 /// Sources that are remembered.
 const REMEMBERED_MAX: usize = 100_000;
 
@@ -53,11 +56,13 @@ impl Reconciler {
     /// Looks until it is dropped, which it may be at any moment.
     pub(crate) async fn run(mut self) {
         loop {
+            let begun = Instant::now();
             if let Err(trouble) = self.look().await {
                 tracing::warn!(%trouble, "looking for work failed; looking again later");
             }
+            let every = self.every.max(begun.elapsed().saturating_mul(BUSY_ONE_IN));
             // Not all workers at once.
-            tokio::time::sleep(self.every.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+            tokio::time::sleep(every.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
         }
     }
 

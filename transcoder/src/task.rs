@@ -69,9 +69,10 @@ pub(crate) async fn run(bench: Bench<'_>, plan: &Plan, number: u32) -> Step<Ende
         bench.stores.create_file(&plan.job, &name(AUDIO, &file), bytes).await?;
     }
     for work in &works {
-        let ended = encode(bench, plan, work, &mut known).await;
-        bench.leaving.hold(InHand::default());
-        if ended? == Ended::Left {
+        let ended = encode(bench, plan, work, &mut known).await?;
+        // Noting it takes a moment.
+        bench.leaving.hold(InHand { made: true, ..InHand::default() });
+        if ended == Ended::Left {
             return Ok(Ended::Left);
         }
     }
@@ -125,9 +126,12 @@ async fn encode<'a>(bench: Bench<'_>, plan: &'a Plan, work: &'a Work, known: &mu
             return Ok(Ended::Done);
         }
         // At a segment's end, and nowhere else, is the moment to leave.
-        if pace.at_boundary() && bench.leaving.is_told() {
-            uploads.finish().await?;
-            return Ok(Ended::Left);
+        if pace.at_boundary() {
+            if bench.leaving.is_told() {
+                uploads.finish().await?;
+                return Ok(Ended::Left);
+            }
+            pace.tell(false);
         }
     }
 }
@@ -264,7 +268,7 @@ impl<'a> Pace<'a> {
         let left =
             work.skip.iter().map(|(number, skip)| (*number, left(*skip))).filter(|(_, left)| *left > 0).collect();
         let pace = Self { plan, bench, left, begun: Instant::now(), took: Duration::ZERO, whole: 0, boundary: false };
-        pace.tell();
+        pace.tell(false);
         pace
     }
 
@@ -282,7 +286,7 @@ impl<'a> Pace<'a> {
         self.whole = self.whole.saturating_add(1);
         let ticks = work::segment(self.plan, number).map_or(0, |segment| segment.ticks);
         self.bench.meters.segment(took, ticks);
-        self.tell();
+        self.tell(true);
     }
 
     /// Whether a segment has become whole since this was asked last.
@@ -290,9 +294,10 @@ impl<'a> Pace<'a> {
         std::mem::take(&mut self.boundary)
     }
 
-    fn tell(&self) {
+    /// Says what is in hand: a segment that is `made`, or the next one.
+    fn tell(&self, made: bool) {
         let usual = self.took.checked_div(self.whole);
-        self.bench.leaving.hold(InHand { begun: Some(self.begun), usual });
+        self.bench.leaving.hold(InHand { begun: Some(self.begun), usual, made });
     }
 }
 

@@ -7,7 +7,7 @@ use crate::entry::{Asset, State};
 use crate::event::{self, Message};
 use crate::finisher;
 use crate::jobs::{self, AfterError, JobState, Part};
-use crate::leaving::Leaving;
+use crate::leaving::{InHand, Leaving};
 use crate::meters::Meters;
 use crate::plan::Plan;
 use crate::probing::{self, Found};
@@ -107,6 +107,7 @@ impl Worker {
             () = heartbeat.lost() => {
                 tracing::warn!(id = message.id, "the message was lost to somebody else: its work is dropped");
                 stop(work).await;
+                self.leaving.hold(InHand::default());
                 return;
             }
             () = self.leaving.let_go() => {
@@ -119,6 +120,7 @@ impl Worker {
                 Fate::Leave
             }),
         };
+        self.leaving.hold(InHand::default());
         if fate == Fate::Pause {
             tokio::select! {
                 () = heartbeat.lost() => {}
@@ -189,7 +191,9 @@ impl Worker {
         }
         if !state.done.contains(&number) {
             tracing::info!(job, task = number, of = plan.tasks.len(), "encoding");
-            match task::run(self.bench(), &plan, number).await {
+            let ended = task::run(self.bench(), &plan, number).await;
+            self.leaving.hold(InHand::default());
+            match ended {
                 Ok(Ended::Done) => self.meters.task_done(),
                 Ok(Ended::Left) => return Ok(Fate::GiveBack),
                 Err(trouble) => return self.trouble(&asset, &plan.source.key, part, trouble).await,

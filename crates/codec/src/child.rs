@@ -33,6 +33,9 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 /// Messages from the child that wait for [`Child::recv`]. Beyond it the child waits, then its input queue fills.
 const OUTPUT_MESSAGES: usize = 256;
 
+/// Added to the parent's niceness: taking a stream in comes before encoding it.
+const NICENESS: libc::c_int = 5;
+
 /// What a child may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -83,7 +86,7 @@ impl Child {
     /// parent), at a lower priority than the parent's. Settings that the ladder refuses come back as
     /// [`FromLadder::Failed`].
     pub async fn spawn(exe: &Path, settings: Settings, limits: Limits) -> Result<Self, Error> {
-        let bounds = spawn::Bounds { memory_bytes: limits.memory_bytes, cpu_s: None, files: None };
+        let bounds = spawn::Bounds { memory_bytes: limits.memory_bytes, cpu_s: None, files: None, niceness: NICENESS };
         let mut process = spawn::spawn(exe, COMMAND, bounds).await?;
         let piped = || Error::Io { what: "the ladder's pipes", source: std::io::ErrorKind::BrokenPipe.into() };
         let stdin = process.stdin.take().ok_or_else(piped)?;

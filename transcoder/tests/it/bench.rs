@@ -7,6 +7,7 @@ use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{Limits, Objects, Queue, QueueSettings};
 use tempfile::TempDir;
@@ -34,7 +35,7 @@ pub(crate) struct Bench {
 pub(crate) struct Running {
     stop: CancellationToken,
     run: JoinHandle<()>,
-    stat: Box<dyn Fn() -> Value + Send + Sync>,
+    stat: Arc<dyn Fn() -> Value + Send + Sync>,
 }
 
 impl Bench {
@@ -63,7 +64,7 @@ impl Bench {
     pub(crate) fn worker_with(&self, program: PathBuf, visibility: Duration) -> Running {
         let stop = CancellationToken::new();
         let worker = Transcoder::over(self.places.clone(), &self.config, program, stop.clone(), None);
-        let stat = Box::new(worker.stat());
+        let stat = Arc::new(worker.stat());
         let run = tokio::spawn(worker.with_visibility(visibility).run());
         Running { stop, run, stat }
     }
@@ -156,6 +157,11 @@ impl Bench {
 impl Running {
     pub(crate) fn stat(&self) -> Value {
         (self.stat)()
+    }
+
+    /// What it shows, also when it has left.
+    pub(crate) fn watch(&self) -> Arc<dyn Fn() -> Value + Send + Sync> {
+        Arc::clone(&self.stat)
     }
 
     /// Tells it to leave.

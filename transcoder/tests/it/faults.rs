@@ -109,3 +109,23 @@ async fn a_worker_that_is_told_to_leave_gives_its_message_back_at_once() {
     bench.asset_in("ready").await;
     worker.leave().await;
 }
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_leave_in_mid_task_stops_at_a_segments_end_and_another_makes_the_rest() {
+    let bench = Bench::new().await;
+    let file = bench.mp4(60);
+    bench.upload(&file, "film.mp4");
+    let worker = bench.worker();
+    let segments = |stat: &serde_json::Value| stat["segments"].as_u64().unwrap();
+    until("a segment", || async { segments(&worker.stat()) > 0 }).await;
+    let stat = worker.watch();
+    worker.leave().await;
+    let made = segments(&stat());
+    assert_eq!(bench.places.queue.depth().await.unwrap().in_flight, 0);
+    let other = bench.worker();
+    let job = bench.asset_in("ready").await;
+    let all = bench.files(&job).keys().filter(|name| name.starts_with("hq/320w/") && name.ends_with(".m4s")).count();
+    // Nothing was made twice; of two rungs one may have been there already.
+    assert_eq!(segments(&other.stat()) + made, all as u64);
+    other.leave().await;
+}

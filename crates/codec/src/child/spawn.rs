@@ -10,9 +10,6 @@ use tokio::process::{self, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// Added to the parent's niceness: taking a stream in comes before encoding it.
-const NICENESS: libc::c_int = 5;
-
 type Task = Box<dyn FnOnce() + Send>;
 
 /// What the kernel holds a child to.
@@ -24,6 +21,8 @@ pub(crate) struct Bounds {
     pub(crate) cpu_s: Option<u64>,
     /// Files it may have open at a time.
     pub(crate) files: Option<u64>,
+    /// Added to the parent's niceness.
+    pub(crate) niceness: libc::c_int,
 }
 
 /// What the kernel gives a child between telling it that its time is up and ending it, in s. It does not listen, so the
@@ -89,7 +88,7 @@ fn restrict(parent: u32, bounds: Bounds) -> io::Result<()> {
             limit(libc::RLIMIT_NOFILE, files, files)?;
         }
         // Its result is the new niceness, which may be -1; that it did not work is no reason not to run.
-        libc::nice(NICENESS);
+        libc::nice(bounds.niceness);
     }
     Ok(())
 }

@@ -37,6 +37,9 @@ const ENDING: Duration = Duration::from_secs(10);
 const MEMORY_WORDS: [&str; 5] =
     ["memory allocation of", "Cannot allocate memory", "malloc of size", "out of memory", "Out of memory"];
 
+/// Added to the parent's niceness: what is live, on the same machine, comes before what can wait.
+const NICENESS: libc::c_int = 15;
+
 /// What a child may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -78,8 +81,12 @@ impl Child {
     /// Starts `exe vod-child` with an empty environment, in a process group of its own, at a lower priority than the
     /// parent's, and gives it its job.
     pub async fn spawn(exe: &Path, job: Job, limits: Limits) -> Result<Self, Error> {
-        let bounds =
-            spawn::Bounds { memory_bytes: limits.memory_bytes, cpu_s: Some(limits.cpu_s.max(1)), files: Some(FILES) };
+        let bounds = spawn::Bounds {
+            memory_bytes: limits.memory_bytes,
+            cpu_s: Some(limits.cpu_s.max(1)),
+            files: Some(FILES),
+            niceness: NICENESS,
+        };
         let mut process = spawn::spawn(exe, COMMAND, bounds).await?;
         let piped =
             || Error::Io { what: "the encoding process's pipes", source: std::io::ErrorKind::BrokenPipe.into() };
@@ -149,9 +156,9 @@ impl Child {
         let message = wire::encode_to_child(&ToVod::Bytes(bytes));
         let gone =
             |_| Error::Io { what: "answering the encoding process", source: std::io::ErrorKind::BrokenPipe.into() };
-        self.input.try_send(message).map_err(gone)?;
+        // First: the next question may come before this call returns.
         self.asked.send_replace(None);
-        Ok(())
+        self.input.try_send(message).map_err(gone)
     }
 
     /// Ends it and waits until it is gone.
