@@ -1,4 +1,4 @@
-//! A server that speaks S3, and a gate before it that can fail in the ways a bucket does.
+//! A server that speaks S3 and SQS, and a gate before it that can fail in the ways a bucket does.
 //!
 //! The server is Python's (ministack; `make setup` puts it below `.setup`) and keeps what it has in memory, so a bucket
 //! that is away for a while is one whose gate is shut.
@@ -53,7 +53,7 @@ impl Buckets {
                 ("GATEWAY_PORT", "0"),
                 ("BIND_HOST", "127.0.0.1"),
                 ("MINISTACK_HOST", "127.0.0.1"),
-                ("SERVICES", "s3"),
+                ("SERVICES", "s3,sqs"),
                 // These would listen on fixed ports, for everybody.
                 ("IOT_MTLS_ENABLED", "0"),
                 ("SFTP_ENABLED", "0"),
@@ -97,6 +97,7 @@ impl Buckets {
         let url = format!("http://{}", self.address);
         let words = [
             ("AWS_ENDPOINT_URL_S3", url.as_str()),
+            ("AWS_ENDPOINT_URL_SQS", url.as_str()),
             ("AWS_ACCESS_KEY_ID", "x"),
             ("AWS_SECRET_ACCESS_KEY", "x"),
             ("AWS_REGION", "us-east-1"),
@@ -117,6 +118,46 @@ impl Buckets {
         let listed = crate::tool("curl", &["-sSf", "-H", signature, &url]).await;
         let keys = listed.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
         keys.map(str::to_owned).collect()
+    }
+
+    /// Makes a queue, past the gate; gives its URL.
+    pub async fn queue(&self, name: &str) -> String {
+        let signature = "authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/sqs/aws4_request";
+        let target = "x-amz-target: AmazonSQS.CreateQueue";
+        let body = format!("{{\"QueueName\":\"{name}\"}}");
+        let kind = "content-type: application/x-amz-json-1.0";
+        let url = format!("http://{}/", self.server);
+        let args = ["-sSf", "-X", "POST", "-H", signature, "-H", target, "-H", kind, "-d", &body, &url];
+        let made: serde_json::Value = serde_json::from_str(&crate::tool("curl", &args).await).expect("JSON");
+        made["QueueUrl"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
+    }
+
+    /// Lets a bucket tell a queue of what is put below `prefix`.
+    pub async fn notify(&self, bucket: &str, queue: &str, prefix: &str) {
+        let signature = "authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request";
+        let body = format!(
+            "<NotificationConfiguration><QueueConfiguration><Id>jobs</Id><Queue>arn:aws:sqs:us-east-1:000000000000:{queue}\
+             </Queue><Event>s3:ObjectCreated:*</Event><Filter><S3Key><FilterRule><Name>prefix</Name><Value>{prefix}</Value>\
+             </FilterRule></S3Key></Filter></QueueConfiguration></NotificationConfiguration>"
+        );
+        let url = format!("http://{}/{bucket}?notification", self.server);
+        crate::tool("curl", &["-sSf", "-X", "PUT", "-H", signature, "-d", &body, &url]).await;
+    }
+
+    /// Puts a file into a bucket, past the gate. `key` as it stands in a URL.
+    pub async fn put(&self, bucket: &str, key: &str, file: &Path) {
+        let signature = "authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request";
+        let url = format!("http://{}/{bucket}/{key}", self.server);
+        crate::tool("curl", &["-sSf", "-H", signature, "-T", &file.display().to_string(), &url]).await;
+    }
+
+    /// An object's bytes, past the gate.
+    pub async fn bytes(&self, bucket: &str, key: &str) -> Vec<u8> {
+        let signature = "authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request";
+        let url = format!("http://{}/{bucket}/{key}", self.server);
+        let got = Command::new("curl").args(["-sSf", "-H", signature, &url]).output().await.expect("curl runs");
+        assert!(got.status.success(), "{key}");
+        got.stdout
     }
 
     /// An object, past the gate.

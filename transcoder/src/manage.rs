@@ -25,6 +25,9 @@ pub enum Error {
     /// The job is finished.
     #[error("job {0} is finished: there is nothing to try again")]
     Finished(String),
+    /// What is too old is not made any more.
+    #[error("job {0} is older than recordings are kept (retention.*)")]
+    Expired(String),
     /// It has no plan, and nothing says any more what it was to be made of.
     #[error("the source of job {0} is not there any more: drop the file again")]
     NoSource(String),
@@ -170,6 +173,9 @@ pub async fn retry(places: &Places, job: &str) -> Result<usize, Error> {
     let state = jobs::state(job, entries.iter().map(|entry| entry.key.as_str()));
     if state.finished {
         return Err(Error::Finished(job.to_owned()));
+    }
+    if entries.iter().any(|entry| entry.key == format!("{folder}/expired.json")) {
+        return Err(Error::Expired(job.to_owned()));
     }
     let plan = stores.plan(job).await?;
     let source = match &plan {
