@@ -38,7 +38,8 @@ pub struct Plan {
     pub runs: Vec<Run>,
     /// In order of time; their numbers are their places here, from 0.
     pub segments: Vec<SegmentPlan>,
-    /// Whole segments of 20 to 60 s together: first, and first after. In order, and none between.
+    /// Whole segments of 20 to 60 s together, less towards the end of a long asset: first, and first after. In order, and none
+    /// between.
     pub tasks: Vec<(u32, u32)>,
 }
 

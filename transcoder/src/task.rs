@@ -107,6 +107,8 @@ async fn encode<'a>(bench: Bench<'_>, plan: &'a Plan, work: &'a Work, known: &mu
                     bench.stores.create_file(&plan.job, &name(rendition(plan, rung), &file), bytes).await?;
                 }
                 Made::Picture { rung, number, bytes, facts } => {
+                    // Before it is stored: what was made and is not there was lost.
+                    tracing::debug!(job = plan.job, segment = number, rung, "made");
                     uploads.add(name(rendition(plan, rung), &segment(number)), bytes).await?;
                     known.picture(number, rung, Some(facts));
                     pace.made(number);

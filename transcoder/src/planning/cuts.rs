@@ -15,6 +15,15 @@ const TASK_OF_LARGE: i64 = 20 * TIMESCALE;
 /// Pixels per second above which tasks are shorter: 3840 × 2160 at 30 pictures a second.
 const LARGE_PIXELS: f64 = 3840.0 * 2160.0 * 30.0;
 
+/// Where tasks become shorter, so that a fleet's workers end at about the same time: when no more than this share of the asset
+/// (per mille) and no more than this long (90 kHz) is left, a task has so many tenths of its usual length. With 64 workers at
+/// an hour, uneven ends cost a tenth less of their time than with tasks that are all alike (`make bench-vod`).
+const TAPER: [(i64, i64, i64); 3] =
+    [(500, 1800 * TIMESCALE, 6), (250, 900 * TIMESCALE, 4), (100, 360 * TIMESCALE, 2)];
+
+/// Shorter assets are no work for a fleet: their tasks are all alike. 90 kHz.
+const TAPER_FROM: i64 = 1200 * TIMESCALE;
+
 /// The segments of a run, without sound and with the key frame before them as seek. `end` is where the last picture ends,
 /// source time.
 pub(super) fn segments(number: u32, run: &Run, stretch: &Stretch<'_>, end: i64, segment_ms: u32) -> Vec<SegmentPlan> {
@@ -86,9 +95,10 @@ pub(super) fn seek(keys: &[Picture], start: i64, reel: u32) -> Option<Picture> {
 
 /// Tasks of whole segments, none across runs. `pixels` is what the source has in a second.
 pub(super) fn tasks(segments: &[SegmentPlan], pixels: f64) -> Vec<(u32, u32)> {
-    let meant = if pixels > LARGE_PIXELS { TASK_OF_LARGE } else { TASK };
+    let usual = if pixels > LARGE_PIXELS { TASK_OF_LARGE } else { TASK };
+    let all = segments.iter().map(|segment| segment.ticks).sum();
     let mut out: Vec<(u32, u32)> = Vec::new();
-    let (mut ticks, mut run) = (0, None);
+    let (mut ticks, mut meant, mut run, mut left) = (0, usual, None, all);
     for (number, segment) in (0_u32..).zip(segments) {
         match out.last_mut() {
             Some(open) if run == Some(segment.run) && ticks < meant => {
@@ -97,9 +107,18 @@ pub(super) fn tasks(segments: &[SegmentPlan], pixels: f64) -> Vec<(u32, u32)> {
             }
             _ => {
                 out.push((number, number + 1));
+                meant = tapered(usual, left, all);
                 (ticks, run) = (segment.ticks, Some(segment.run));
             }
         }
+        left -= segment.ticks;
     }
     out
+}
+
+/// What a task is meant to last when so much of all is left.
+fn tapered(usual: i64, left: i64, all: i64) -> i64 {
+    let near = |(share, longest, _): &&(i64, i64, i64)| left <= (all / 1000 * share).min(*longest);
+    let step = TAPER.iter().rev().find(near).filter(|_| all >= TAPER_FROM);
+    step.map_or(usual, |(_, _, tenths)| usual * tenths / 10)
 }

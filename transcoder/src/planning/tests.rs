@@ -320,6 +320,20 @@ fn sound_that_changes_is_encoded_and_a_run_without_any_is_silent() {
 }
 
 #[test]
+fn tasks_of_long_assets_become_shorter_towards_the_end() {
+    let lengths = |seconds: u32| {
+        let plan = plan_of(&[reel(flv(1.0, 0..seconds, 2), vec![])]).unwrap();
+        let lengths: Vec<u32> = plan.tasks.iter().map(|(first, after)| after - first).collect();
+        assert!(lengths.is_sorted_by(|one, next| one >= next), "{lengths:?}");
+        let count = |length| lengths.iter().filter(|other| **other == length).count();
+        (count(5), count(3), count(2), count(1))
+    };
+    assert_eq!(lengths(3600), (60, 50, 45, 60));
+    assert_eq!(lengths(3 * 3600), (300, 50, 45, 60));
+    assert_eq!(lengths(1140), (38, 0, 0, 0));
+}
+
+#[test]
 fn tasks_are_whole_segments_of_half_a_minute_and_shorter_ones_of_large_pictures() {
     let mut reel = reel(flv(10.0, 0..700, 10), vec![]);
     assert_eq!(plan_of(std::slice::from_ref(&reel)).unwrap().tasks, [(0, 5), (5, 10), (10, 12)]);

@@ -7,7 +7,7 @@ use crate::report::{Goal, Table, median};
 use std::path::{Path, PathBuf};
 
 /// How long the content is.
-const SECONDS: u32 = 24;
+const SECONDS: u32 = 18;
 const WIDTH: u32 = 1920;
 
 /// What the encoder's buffer is told of a rung's cap, so that no segment of 6 s exceeds it: its rate and its size per bit/s.

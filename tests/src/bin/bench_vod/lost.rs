@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const WIDTH: u32 = 1280;
-const SECONDS: u32 = 240;
+const WIDTH: u32 = 960;
+const SECONDS: u32 = 300;
 
 const SETS: [&str; 6] = [
-    "vod.ladder=[\"source\", \"640w 1000k\", \"320w 300k\"]",
+    "vod.ladder=[\"source\", \"480w 600k\", \"240w 200k\"]",
     "vod.effort=veryfast",
     "transcoder.rescan_s=1",
     // A killed worker's job waits so long for the next.
@@ -31,7 +31,7 @@ const SETS: [&str; 6] = [
 ];
 
 /// How long after its encoder has begun a worker lives at most.
-const LIFE: Duration = Duration::from_millis(3000);
+const LIFE: Duration = Duration::from_millis(2500);
 
 /// The longest that is waited for a worker's first word.
 const PATIENCE: Duration = Duration::from_secs(60);
