@@ -111,7 +111,8 @@ fn collect(root: &Path, folder: &Path, files: &mut Files) {
 pub fn assert_same(one: &Files, other: &Files) {
     let only = |a: &Files, b: &Files| a.keys().filter(|name| !b.contains_key(*name)).cloned().collect::<Vec<_>>();
     assert_eq!((only(one, other), only(other, one)), (vec![], vec![]), "files that only one of them has");
-    let differ: Vec<&String> = one.iter().filter(|(name, bytes)| other.get(*name) != Some(bytes)).map(|(n, _)| n).collect();
+    let differ: Vec<&String> =
+        one.iter().filter(|(name, bytes)| other.get(*name) != Some(bytes)).map(|(n, _)| n).collect();
     assert!(differ.is_empty(), "these differ: {differ:?}");
 }
 

@@ -460,7 +460,8 @@ impl Default for Transcoder {
 
 impl Default for Vod {
     fn default() -> Self {
-        let lines = ["source", "5760w 32000k", "3840w 18000k", "2880w 11000k", "1920w 6000k", "960w 2300k", "480w 600k"];
+        let lines =
+            ["source", "5760w 32000k", "3840w 18000k", "2880w 11000k", "1920w 6000k", "960w 2300k", "480w 600k"];
         // A test holds that these are rungs.
         Self { ladder: Ladder::parse(&lines).unwrap_or_default(), effort: Effort::default() }
     }

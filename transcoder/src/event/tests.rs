@@ -1,3 +1,5 @@
+//! Messages of all shapes and none, as tables. Knows no queue.
+
 use super::*;
 use proptest::prelude::*;
 

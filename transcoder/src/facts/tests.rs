@@ -1,3 +1,5 @@
+//! Facts that are read back from segments, and what is no segment. Knows no encoder.
+
 use super::*;
 use media::mp4::Track;
 use media::package::{Packaged, Packager, Unit};

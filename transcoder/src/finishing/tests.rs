@@ -1,3 +1,5 @@
+//! Playlists of plans and facts, and what holds in all of them. Knows no store.
+
 use super::*;
 use crate::facts::VERSION;
 use crate::planning::tests::{flv, packets_48k, plan_of, reel, sources};

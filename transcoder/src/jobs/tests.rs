@@ -1,3 +1,5 @@
+//! States of jobs by their keys, as tables. Knows no store.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Which rungs sources of all sizes get. Knows no encoder.
+
 use super::*;
 
 const DEFAULT: [&str; 7] =

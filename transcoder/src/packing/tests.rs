@@ -1,3 +1,5 @@
+//! What a child says, made into segments. Knows no child.
+
 use super::*;
 use crate::work::tests::plan as small_plan;
 use crate::work::{There, lacking};

@@ -18,8 +18,7 @@ const LARGE_PIXELS: f64 = 3840.0 * 2160.0 * 30.0;
 /// Where tasks become shorter, so that a fleet's workers end at about the same time: when no more than this share of the asset
 /// (per mille) and no more than this long (90 kHz) is left, a task has so many tenths of its usual length. With 64 workers at
 /// an hour, uneven ends cost a tenth less of their time than with tasks that are all alike (`make bench-vod`).
-const TAPER: [(i64, i64, i64); 3] =
-    [(500, 1800 * TIMESCALE, 6), (250, 900 * TIMESCALE, 4), (100, 360 * TIMESCALE, 2)];
+const TAPER: [(i64, i64, i64); 3] = [(500, 1800 * TIMESCALE, 6), (250, 900 * TIMESCALE, 4), (100, 360 * TIMESCALE, 2)];
 
 /// Shorter assets are no work for a fleet: their tasks are all alike. 90 kHz.
 const TAPER_FROM: i64 = 1200 * TIMESCALE;

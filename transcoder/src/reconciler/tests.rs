@@ -1,3 +1,5 @@
+//! Work that no message speaks of, over folders. Knows no worker.
+
 use super::*;
 use crate::Places;
 use crate::event::Message;

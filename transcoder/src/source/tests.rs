@@ -1,3 +1,5 @@
+//! Which keys are sources, and what their jobs are called. Knows no store.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! Which tile shows what, and the cues that say so. Knows no pictures.
+
 use super::*;
 use crate::planning::tests::{flv, plan_of, reel};
 

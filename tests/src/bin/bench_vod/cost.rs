@@ -36,7 +36,11 @@ pub(crate) async fn measure(dir: &Path, effort: &str, rounds: usize, table: &mut
     let per_s = |all: Vec<f64>| median(all) / f64::from(SECONDS);
     let rungs = job.rungs();
     let what = format!("{} rungs of {WIDTH} wide, {effort}", rungs.len());
-    table.state("cpu_own", format!("{what}: CPU s per content s, live360 (worker and children, upload to asset)"), per_s(own));
+    table.state(
+        "cpu_own",
+        format!("{what}: CPU s per content s, live360 (worker and children, upload to asset)"),
+        per_s(own),
+    );
     table.state("cpu_ffmpeg", "the same, one FFmpeg command with a split graph", per_s(other));
     table.judge("cpu_ratio", format!("ratio (median of {rounds} rounds in turn)"), median(ratios), Goal::Most(1.0));
     for (number, rung) in rungs.iter().enumerate() {
@@ -47,7 +51,11 @@ pub(crate) async fn measure(dir: &Path, effort: &str, rounds: usize, table: &mut
         let name = &rung.rendition;
         table.state(&format!("rate_{name}"), format!("{name}: mean bit rate, kbit/s, live360"), own_rate);
         table.state(&format!("rate_{name}_ffmpeg"), format!("{name}: mean bit rate, kbit/s, FFmpeg"), other_rate);
-        table.state(&format!("ssim_{name}_ffmpeg"), format!("{name}: SSIM after scaling up to the source, FFmpeg"), other_ssim);
+        table.state(
+            &format!("ssim_{name}_ffmpeg"),
+            format!("{name}: SSIM after scaling up to the source, FFmpeg"),
+            other_ssim,
+        );
         // Four digits are what FFmpeg's own run to run noise allows to compare.
         let words = format!("{name}: the same, live360");
         table.judge(&format!("ssim_{name}"), words, own_ssim, Goal::Least((other_ssim * 1e4).floor() / 1e4));
@@ -68,12 +76,17 @@ fn command(source: &Path, rungs: &[Rung], preset: &str, out: &Path) -> Vec<Strin
     for number in 0..rungs.len() {
         args.extend(["-map".to_owned(), format!("[v{number}]")]);
     }
-    args.extend(words("-map 0:a -c:a copy -c:v libx264 -profile:v high -g 180 -keyint_min 180 -sc_threshold 0 -preset"));
+    args.extend(words(
+        "-map 0:a -c:a copy -c:v libx264 -profile:v high -g 180 -keyint_min 180 -sc_threshold 0 -preset",
+    ));
     args.push(preset.to_owned());
     for (number, rung) in rungs.iter().enumerate() {
         let bits = f64::from(rung.bitrate);
         let (most, buffer) = ((bits * MAX_RATE) as u64, (bits * BUFFER_S) as u64);
-        args.extend(words(&format!("-crf:v:{number} {} -maxrate:v:{number} {most} -bufsize:v:{number} {buffer}", rung.crf)));
+        args.extend(words(&format!(
+            "-crf:v:{number} {} -maxrate:v:{number} {most} -bufsize:v:{number} {buffer}",
+            rung.crf
+        )));
     }
     let streams: Vec<String> = (0..rungs.len()).map(|number| format!("v:{number}")).collect();
     args.extend(words("-f hls -hls_time 6 -hls_playlist_type vod -hls_segment_type fmp4 -var_stream_map"));
@@ -87,7 +100,8 @@ fn command(source: &Path, rungs: &[Rung], preset: &str, out: &Path) -> Vec<Strin
 fn joined(dir: &Path, job: &Job, rung: &Rung) -> PathBuf {
     let folder = job.folder(&rung.rendition);
     let names = std::fs::read_dir(&folder).expect("a folder").flatten().map(|entry| entry.path());
-    let init = names.into_iter().find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("init-")));
+    let init =
+        names.into_iter().find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("init-")));
     let mut bytes = std::fs::read(init.expect("an init segment")).expect("a file");
     for number in 0.. {
         let Ok(segment) = std::fs::read(folder.join(format!("{number}.m4s"))) else { break };

@@ -57,7 +57,10 @@ async fn playable(origin: &Viewer, viewer: &Viewer) -> bool {
         let media = resolve(&url, uri(&multivariant, "#EXT-X-STREAM-INF")?);
         let text = found(viewer, &media).await?;
         let segment = resolve(&media, uri(&text, "#EXTINF")?);
-        viewer.request(Method::GET, &segment, &[]).await.filter(|reply| reply.status == StatusCode::OK && !reply.body.is_empty())
+        viewer
+            .request(Method::GET, &segment, &[])
+            .await
+            .filter(|reply| reply.status == StatusCode::OK && !reply.body.is_empty())
     };
     look.await.is_some()
 }

@@ -81,7 +81,11 @@ pub(crate) async fn measure(dir: &Path, kills: usize, table: &mut Table) {
     }
     let again = made.values().map(|times| times.saturating_sub(1)).sum::<u32>();
     table.state("kills", "random moments at which a job's worker was killed", killed as f64);
-    table.state("made_twice", "rungs' segments that were encoded to their end more than once, all kills together", f64::from(again));
+    table.state(
+        "made_twice",
+        "rungs' segments that were encoded to their end more than once, all kills together",
+        f64::from(again),
+    );
     let worst = unsaved.iter().max().copied().unwrap_or(0) + 1;
     let words = "segments lost per kill and rung, worst: in progress (always counted as 1), or made and not yet stored";
     table.judge("lost_segments", words, worst as f64, Goal::Most(1.0));

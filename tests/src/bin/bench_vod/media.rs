@@ -39,7 +39,9 @@ pub(crate) async fn source(dir: &Path, width: u32, seconds: u32) -> PathBuf {
     }
     let mut args = words("-v error -nostdin -stream_loop -1 -i");
     args.push(scene.display().to_string());
-    args.extend(words("-f lavfi -i sine=frequency=330:sample_rate=48000 -map 0:v -map 1:a -c:v copy -c:a aac -b:a 128k -y"));
+    args.extend(words(
+        "-f lavfi -i sine=frequency=330:sample_rate=48000 -map 0:v -map 1:a -c:v copy -c:a aac -b:a 128k -y",
+    ));
     args.extend(["-t".to_owned(), seconds.to_string(), file.display().to_string()]);
     call::ffmpeg(&args).await;
     file

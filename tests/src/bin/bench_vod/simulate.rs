@@ -27,7 +27,8 @@ pub(crate) fn measure(workers: usize, measured: &Measured, table: &mut Table) {
     let plan_s = measured.plan_s_per_s * SECONDS as f64;
     let finish_s = measured.finish_s_per_segment * plan.segments.len() as f64;
     let overheads = Overheads { plan_s, task_s, finish_s };
-    let work = measured.segments.iter().sum::<f64>() / measured.segments.len() as f64 * scale * plan.segments.len() as f64;
+    let work =
+        measured.segments.iter().sum::<f64>() / measured.segments.len() as f64 * scale * plan.segments.len() as f64;
     eprintln!(
         "simulated: {} segments in {} tasks of {} to {}, {} rungs; a segment {scale:.2} times what was measured; {overheads:.2?}",
         plan.segments.len(),
@@ -36,14 +37,24 @@ pub(crate) fn measure(workers: usize, measured: &Measured, table: &mut Table) {
         tasks.iter().min().unwrap_or(&0),
         plan.rungs.len(),
     );
-    let of = |tasks: &[u32], workers, overheads, shuffled| efficiency(tasks, &measured.segments, scale, workers, overheads, shuffled);
+    let of = |tasks: &[u32], workers, overheads, shuffled| {
+        efficiency(tasks, &measured.segments, scale, workers, overheads, shuffled)
+    };
     table.state("simulated_work_h", "simulated job: 1 h of 3840x1920, 6 rungs: work on one core, h", work / 3600.0);
     let (median, low) = of(&tasks, workers, overheads, false);
     let words = format!("simulated efficiency of {workers} workers of a core, {} tasks", tasks.len());
     table.judge("efficiency", words, median, Goal::Least(0.9));
     table.state("efficiency_p5", "the same, one draw in twenty is below", low);
-    table.state("efficiency_shuffled", "the same on a queue without order (SQS)", of(&tasks, workers, overheads, true).0);
-    table.state("efficiency_bare", "the same without overheads: uneven ends alone", of(&tasks, workers, Overheads::default(), false).0);
+    table.state(
+        "efficiency_shuffled",
+        "the same on a queue without order (SQS)",
+        of(&tasks, workers, overheads, true).0,
+    );
+    table.state(
+        "efficiency_bare",
+        "the same without overheads: uneven ends alone",
+        of(&tasks, workers, Overheads::default(), false).0,
+    );
     for fleet in FLEETS.into_iter().filter(|fleet| *fleet != workers) {
         let words = format!("simulated efficiency of {fleet} workers");
         table.state(&format!("efficiency_{fleet}"), words, of(&tasks, fleet, overheads, false).0);

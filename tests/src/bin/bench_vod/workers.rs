@@ -37,15 +37,24 @@ pub(crate) async fn measure(dir: &Path, effort: &str, table: &mut Table) -> Meas
     let sets = [job::LADDER, &effort, "transcoder.rescan_s=1"];
     let alone = job::run(&source, &sets, &[Some(0)]).await;
     let measured = parts(&alone);
-    let plan_s_per_s = planning(&media::longer(dir, &source, SECONDS * LONGER).await, &sets).await / f64::from(SECONDS * LONGER);
+    let plan_s_per_s =
+        planning(&media::longer(dir, &source, SECONDS * LONGER).await, &sets).await / f64::from(SECONDS * LONGER);
     let both = job::run(&source, &sets, &[Some(0), Some(1)]).await;
     let what = format!("{SECONDS} s of {WIDTH} wide, {} rungs", alone.rungs().len());
     table.state("wall_1_s", format!("{what}: upload to asset, 1 worker on one core, s"), alone.seconds);
     table.state("wall_2_s", "the same, 2 workers on a core each, s", both.seconds);
     table.judge("speed_up", "speed-up of the second worker", alone.seconds / both.seconds, Goal::Least(1.6));
-    table.state("segment_s", "of it, a segment of 6 s, all rungs, on one core: median, s", median(measured.segments.clone()));
+    table.state(
+        "segment_s",
+        "of it, a segment of 6 s, all rungs, on one core: median, s",
+        median(measured.segments.clone()),
+    );
     table.state("task_overhead_s", "of it, a task besides its segments, s", measured.overheads.task_s);
-    table.state("plan_s_per_hour", "planning, per hour of content (from a tenfold longer file), s", plan_s_per_s * 3600.0);
+    table.state(
+        "plan_s_per_hour",
+        "planning, per hour of content (from a tenfold longer file), s",
+        plan_s_per_s * 3600.0,
+    );
     table.state("finish_s", "of it, from the last task to the asset, s", measured.overheads.finish_s);
     Measured { plan_s_per_s, ..measured }
 }
