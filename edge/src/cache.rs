@@ -13,8 +13,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// What an object is known by: its address, and the lineage of origins that it is of.
-pub(crate) type Key = (crate::key::Key, u32);
+/// What an object is known by: its address, and the lineage of origins that it is of. And, where somebody asks again since
+/// a fetch was refused for another's longer way, how many edges he came through: he joins only those who came through as
+/// many.
+pub(crate) type Key = (crate::key::Key, u32, Option<usize>);
 
 /// What an entry costs beside its object's bytes: key, flight, places in the tables. Rounded up.
 pub(crate) const ENTRY_BYTES: u64 = 1024;
@@ -24,6 +26,9 @@ const NEGATIVE_MAX: usize = 1024;
 
 /// Most fetches at a time.
 const RUNNING_MAX: usize = 1024;
+
+/// Of these, most of what is not known to be live.
+const RUNNING_PAST_MAX: usize = RUNNING_MAX / 2;
 
 /// Media by key.
 #[derive(Debug)]
@@ -89,9 +94,17 @@ impl Cache {
         Self { shelf: Mutex::new(Shelf::new(budget, ledger)) }
     }
 
-    /// Looks a key up, and starts a flight if there is none that is good.
-    pub(crate) fn find(&self, key: &Key, now: Instant) -> Result<Found, Failure> {
-        self.lock().find(key, now)
+    /// Looks a key up, and starts a flight if there is none that is good. `past`: it is not known to be live.
+    pub(crate) fn find(&self, key: &Key, past: bool, now: Instant) -> Result<Found, Failure> {
+        self.lock().find(key, past, now)
+    }
+
+    /// The flight of a key if readers wouldn't have to wait for its head.
+    pub(crate) fn here(&self, key: &Key, now: Instant) -> Option<Found> {
+        self.lock().known(key, now).filter(|found| match found {
+            Found::Hit(flight) | Found::Joined(flight) => flight.is_answered(),
+            Found::Started(..) => false,
+        })
     }
 
     /// Makes room for `bytes` more of this entry. `false`: there is none to be made.
@@ -130,6 +143,7 @@ struct Shelf {
     /// Entries that say no, oldest first.
     negative: BTreeSet<u64>,
     running: usize,
+    running_past: usize,
     /// Sum of the entries' bytes.
     bytes: u64,
     /// Of these, those on their way: they can't be thrown out.
@@ -142,6 +156,7 @@ struct Entry {
     flight: Arc<Flight>,
     generation: u64,
     bytes: u64,
+    past: bool,
     /// Good until then; `None` while it is on its way.
     until: Option<Instant>,
 }
@@ -155,22 +170,29 @@ impl Shelf {
             oldest: BTreeMap::new(),
             negative: BTreeSet::new(),
             running: 0,
+            running_past: 0,
             bytes: 0,
             pinned: 0,
             next: 0,
         }
     }
 
-    fn find(&mut self, key: &Key, now: Instant) -> Result<Found, Failure> {
-        if let Some(entry) = self.entries.get(key) {
-            match entry.until {
-                Some(until) if now < until => return Ok(Found::Hit(Arc::clone(&entry.flight))),
-                // A flight that failed before anybody said how (its task is gone) is nobody's answer.
-                None if entry.flight.failure().is_none() => return Ok(Found::Joined(Arc::clone(&entry.flight))),
-                _ => self.remove(key),
-            }
+    fn known(&self, key: &Key, now: Instant) -> Option<Found> {
+        let entry = self.entries.get(key)?;
+        match entry.until {
+            Some(until) if now < until => Some(Found::Hit(Arc::clone(&entry.flight))),
+            // A flight that failed before anybody said how (its task is gone) is nobody's answer.
+            None if entry.flight.failure().is_none() => Some(Found::Joined(Arc::clone(&entry.flight))),
+            _ => None,
         }
-        if self.running >= RUNNING_MAX {
+    }
+
+    fn find(&mut self, key: &Key, past: bool, now: Instant) -> Result<Found, Failure> {
+        if let Some(found) = self.known(key, now) {
+            return Ok(found);
+        }
+        self.remove(key);
+        if self.running >= RUNNING_MAX || past && self.running_past >= RUNNING_PAST_MAX {
             return Err(Failure::Busy);
         }
         if !self.evict_for(ENTRY_BYTES) {
@@ -182,9 +204,10 @@ impl Shelf {
         let generation = self.next;
         self.next = self.next.wrapping_add(1);
         self.running = self.running.saturating_add(1);
+        self.running_past = self.running_past.saturating_add(usize::from(past));
         self.bytes = self.bytes.saturating_add(ENTRY_BYTES);
         self.pinned = self.pinned.saturating_add(ENTRY_BYTES);
-        let entry = Entry { flight: Arc::clone(&flight), generation, bytes: ENTRY_BYTES, until: None };
+        let entry = Entry { flight: Arc::clone(&flight), generation, bytes: ENTRY_BYTES, past, until: None };
         self.entries.insert(key.clone(), entry);
         let ticket = Ticket { key: key.clone(), generation };
         Ok(Found::Started(flight, Fetching { writer, ticket }))
@@ -209,9 +232,10 @@ impl Shelf {
             Verdict::Keep(until) | Verdict::Negative(until) => until,
         };
         entry.until = Some(until);
-        let bytes = entry.bytes;
+        let (bytes, past) = (entry.bytes, entry.past);
         self.pinned = self.pinned.saturating_sub(bytes);
         self.running = self.running.saturating_sub(1);
+        self.running_past = self.running_past.saturating_sub(usize::from(past));
         self.oldest.insert(ticket.generation, ticket.key.clone());
         if matches!(verdict, Verdict::Negative(_)) {
             self.negative.insert(ticket.generation);
@@ -261,6 +285,7 @@ impl Shelf {
         self.negative.remove(&entry.generation);
         if entry.until.is_none() {
             self.running = self.running.saturating_sub(1);
+            self.running_past = self.running_past.saturating_sub(usize::from(entry.past));
             self.pinned = self.pinned.saturating_sub(entry.bytes);
         }
     }
@@ -275,7 +300,7 @@ mod tests {
     use std::time::Duration;
 
     fn key(msn: u64) -> Key {
-        (crate::key::Key::read(&format!("/hls/foo/source/{msn}.m4s"), None).unwrap(), 0)
+        (crate::key::Key::read(&format!("/hls/foo/source/{msn}.m4s"), None).unwrap(), 0, None)
     }
 
     fn head(length: u64) -> Head {
@@ -290,7 +315,7 @@ mod tests {
     }
 
     fn start(shelf: &mut Shelf, msn: u64, now: Instant) -> Fetching {
-        match shelf.find(&key(msn), now) {
+        match shelf.find(&key(msn), false, now) {
             Ok(Found::Started(_, fetching)) => fetching,
             other => panic!("not started: {other:?}"),
         }
@@ -318,10 +343,10 @@ mod tests {
     fn one_flight_per_key_until_it_is_past_its_time() {
         let (mut shelf, now) = (shelf(1 << 20), Instant::now());
         let fetching = start(&mut shelf, 1, now);
-        assert!(matches!(shelf.find(&key(1), now), Ok(Found::Joined(_))));
+        assert!(matches!(shelf.find(&key(1), false, now), Ok(Found::Joined(_))));
         shelf.settle(&fetching.ticket, Verdict::Keep(now + SECOND));
-        assert!(matches!(shelf.find(&key(1), now), Ok(Found::Hit(_))));
-        assert!(matches!(shelf.find(&key(1), now + SECOND), Ok(Found::Started(..))));
+        assert!(matches!(shelf.find(&key(1), false, now), Ok(Found::Hit(_))));
+        assert!(matches!(shelf.find(&key(1), false, now + SECOND), Ok(Found::Started(..))));
     }
 
     #[test]
@@ -343,7 +368,7 @@ mod tests {
         let _second = start(&mut shelf, 1, now);
         shelf.settle(&ticket, Verdict::Keep(now + SECOND));
         assert!(!shelf.room(&ticket, 1));
-        assert!(matches!(shelf.find(&key(1), now), Ok(Found::Joined(_))));
+        assert!(matches!(shelf.find(&key(1), false, now), Ok(Found::Joined(_))));
     }
 
     #[test]
@@ -355,11 +380,11 @@ mod tests {
             assert!(land(&mut shelf, msn, ENTRY_BYTES, now, until));
         }
         // A look at the oldest doesn't save it.
-        assert!(matches!(shelf.find(&key(1), now), Ok(Found::Hit(_))));
+        assert!(matches!(shelf.find(&key(1), false, now), Ok(Found::Hit(_))));
         assert!(land(&mut shelf, 5, ENTRY_BYTES, now, until));
-        assert!(matches!(shelf.find(&key(0), now), Ok(Found::Joined(_))));
-        assert!(matches!(shelf.find(&key(2), now), Ok(Found::Hit(_))));
-        assert!(matches!(shelf.find(&key(1), now), Ok(Found::Started(..))));
+        assert!(matches!(shelf.find(&key(0), false, now), Ok(Found::Joined(_))));
+        assert!(matches!(shelf.find(&key(2), false, now), Ok(Found::Hit(_))));
+        assert!(matches!(shelf.find(&key(1), false, now), Ok(Found::Started(..))));
         drop(first);
     }
 
@@ -381,7 +406,7 @@ mod tests {
         // Three are on their way already, and one more begins.
         assert!(!land(&mut shelf, 10, 5 * ENTRY_BYTES, now, now + SECOND));
         for msn in 1..=3 {
-            assert!(matches!(shelf.find(&key(msn), now), Ok(Found::Hit(_))), "{msn}");
+            assert!(matches!(shelf.find(&key(msn), false, now), Ok(Found::Hit(_))), "{msn}");
         }
         assert!(land(&mut shelf, 10, 4 * ENTRY_BYTES, now, now + SECOND), "what fits still makes its room");
     }
@@ -391,7 +416,7 @@ mod tests {
         let ledger = Ledger::new(11 * ENTRY_BYTES);
         let (mut shelf, now) = (Shelf::new(10 * ENTRY_BYTES, Arc::clone(&ledger)), Instant::now());
         assert!(land(&mut shelf, 1, 8 * ENTRY_BYTES, now, now + SECOND));
-        let Ok(Found::Hit(flight)) = shelf.find(&key(1), now) else { panic!("it is there") };
+        let Ok(Found::Hit(flight)) = shelf.find(&key(1), false, now) else { panic!("it is there") };
         let reader = flight.reader();
         drop(flight);
         assert!(!land(&mut shelf, 2, 8 * ENTRY_BYTES, now, now + SECOND), "the reader pins the first");
@@ -408,17 +433,29 @@ mod tests {
             shelf.settle(&fetching.ticket, Verdict::Negative(now + SECOND));
         }
         assert_eq!((shelf.stat().negative, shelf.stat().entries), (NEGATIVE_MAX, NEGATIVE_MAX));
-        assert!(matches!(shelf.find(&key(10), now), Ok(Found::Hit(_))));
-        assert!(matches!(shelf.find(&key(9), now), Ok(Found::Started(..))));
+        assert!(matches!(shelf.find(&key(10), false, now), Ok(Found::Hit(_))));
+        assert!(matches!(shelf.find(&key(9), false, now), Ok(Found::Started(..))));
     }
 
     #[test]
     fn fetches_are_bounded() {
         let (mut shelf, now) = (shelf(1 << 30), Instant::now());
         let all: Vec<Fetching> = (0..RUNNING_MAX as u64).map(|msn| start(&mut shelf, msn, now)).collect();
-        assert!(matches!(shelf.find(&key(u64::from(u32::MAX)), now), Err(Failure::Busy)));
-        assert!(matches!(shelf.find(&key(0), now), Ok(Found::Joined(_))));
+        assert!(matches!(shelf.find(&key(u64::from(u32::MAX)), false, now), Err(Failure::Busy)));
+        assert!(matches!(shelf.find(&key(0), false, now), Ok(Found::Joined(_))));
         drop(all);
+    }
+
+    #[test]
+    fn what_is_of_the_past_leaves_room_for_what_is_live() {
+        let (mut shelf, now) = (shelf(1 << 30), Instant::now());
+        let past = RUNNING_PAST_MAX as u64;
+        let mut all: Vec<_> = (0..past).map(|msn| shelf.find(&key(msn), true, now).unwrap()).collect();
+        assert!(matches!(shelf.find(&key(past), true, now), Err(Failure::Busy)));
+        assert!(matches!(shelf.find(&key(past), false, now), Ok(Found::Started(..))));
+        let Some(Found::Started(_, fetching)) = all.pop() else { panic!("started") };
+        shelf.settle(&fetching.ticket, Verdict::Forget);
+        assert!(matches!(shelf.find(&key(past + 1), true, now), Ok(Found::Started(..))));
     }
 
     proptest! {
@@ -445,7 +482,7 @@ mod tests {
                     (3, some) => { open.extend(some); shelf.sweep(now); }
                     (_, some) => {
                         open.extend(some);
-                        if let Ok(Found::Started(_, fetching)) = shelf.find(&key(msn), now) {
+                        if let Ok(Found::Started(_, fetching)) = shelf.find(&key(msn), msn % 2 == 0, now) {
                             open.push(fetching);
                         }
                     }
@@ -456,6 +493,8 @@ mod tests {
                 prop_assert!(ledger.used() <= ledger.limit());
                 let running = shelf.entries.values().filter(|entry| entry.until.is_none()).count();
                 prop_assert_eq!(shelf.running, running);
+                let past = shelf.entries.values().filter(|entry| entry.until.is_none() && entry.past).count();
+                prop_assert_eq!(shelf.running_past, past);
                 let on_their_way = shelf.entries.values().filter(|entry| entry.until.is_none());
                 prop_assert_eq!(shelf.pinned, on_their_way.map(|entry| entry.bytes).sum::<u64>());
                 prop_assert_eq!(shelf.oldest.len(), shelf.entries.len() - running);

@@ -30,11 +30,35 @@ pub(crate) struct Depot {
     pub(crate) policy: Arc<Policy>,
 }
 
+/// By which way somebody comes for a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Comer<'a> {
+    /// The way.
+    pub(crate) trail: &'a Trail,
+    /// Whether he comes again, since what he joined was refused for another's longer way.
+    pub(crate) again: bool,
+}
+
 impl Depot {
-    /// The flight of a file that is there: `source` has it now.
-    pub(crate) fn get(&self, route: &Route, source: Source, trail: &Trail) -> Result<(Arc<Flight>, How), Failure> {
-        let wait = Wait { head: QUICK_WAIT, held: false };
-        self.find(route, source, wait, None, trail)
+    /// The flight of a file whose head is known here.
+    pub(crate) fn here(&self, route: &Route, lineage: u32, comer: Comer<'_>) -> Option<(Arc<Flight>, How)> {
+        match self.cache.here(&comer.key(route, lineage), Instant::now())? {
+            Found::Hit(flight) => Some((flight, How::Hit)),
+            Found::Joined(flight) => Some((flight, How::Collapsed)),
+            Found::Started(..) => None,
+        }
+    }
+
+    /// The flight of a file that is there: `source` has it now. `past`: it is not known to be live.
+    pub(crate) fn get(
+        &self,
+        route: &Route,
+        source: Source,
+        past: bool,
+        comer: Comer<'_>,
+    ) -> Result<(Arc<Flight>, How), Failure> {
+        let wait = Wait { head: QUICK_WAIT, held: false, past };
+        self.find(route, source, wait, None, comer)
     }
 
     /// The flight of a file that may come: the origins are asked to hold the question. With a board, another origin is
@@ -44,18 +68,18 @@ impl Depot {
         route: &Route,
         source: Source,
         mut board: Option<Board>,
-        trail: &Trail,
+        comer: Comer<'_>,
     ) -> Result<(Arc<Flight>, How), Failure> {
         // The stream says itself how long its origin may hold the question.
         let target = board.as_mut().and_then(|board| board.now().version.map(|version| version.facts.target));
-        let wait = Wait { head: self.policy.held_wait(target), held: true };
-        self.find(route, source, wait, board, trail)
+        let wait = Wait { head: self.policy.held_wait(target), held: true, past: board.is_none() };
+        self.find(route, source, wait, board, comer)
     }
 
     /// Sends for a file that is listed for the first time, before viewers come for it.
     pub(crate) fn prefetch(&self, route: &Route, source: Source) {
         // No room for it now is no room for it later: the viewer who comes for it will hear so.
-        let _ = self.get(route, source, &Trail::default());
+        let _ = self.get(route, source, false, Comer { trail: &Trail::default(), again: false });
     }
 
     fn find(
@@ -64,11 +88,11 @@ impl Depot {
         source: Source,
         wait: Wait,
         board: Option<Board>,
-        trail: &Trail,
+        comer: Comer<'_>,
     ) -> Result<(Arc<Flight>, How), Failure> {
         let Source { origins, number, lineage } = source;
-        let key = (Key { route: route.clone(), directives: None }, lineage);
-        match self.cache.find(&key, Instant::now())? {
+        let (key, trail) = (comer.key(route, lineage), comer.trail);
+        match self.cache.find(&key, wait.past, Instant::now())? {
             Found::Hit(flight) => Ok((flight, How::Hit)),
             Found::Joined(flight) => Ok((flight, How::Collapsed)),
             Found::Started(flight, fetching) => {
@@ -86,6 +110,12 @@ impl Depot {
                 Ok((flight, How::Miss))
             }
         }
+    }
+}
+
+impl Comer<'_> {
+    fn key(self, route: &Route, lineage: u32) -> crate::cache::Key {
+        (Key { route: route.clone(), directives: None }, lineage, self.again.then(|| self.trail.len()))
     }
 }
 

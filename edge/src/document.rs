@@ -9,7 +9,7 @@ use crate::flight::Head;
 use crate::key::Key;
 use crate::ledger::{Charge, Ledger};
 use crate::policy::{QUICK_WAIT, Rules};
-use crate::trail::{HOPS_MAX, Trail};
+use crate::trail::Trail;
 use crate::upstream::{Upstream, Wait, strong};
 use crate::vod::Vod;
 use bytes::Bytes;
@@ -95,7 +95,7 @@ pub(crate) struct Documents {
 
 #[derive(Debug)]
 struct Shared {
-    desks: Mutex<HashMap<Key, Desk>>,
+    desks: Mutex<HashMap<Place, Desk>>,
     upstream: Arc<Upstream>,
     /// Where recordings are read from.
     vod: Vod,
@@ -103,6 +103,10 @@ struct Shared {
     tasks: TaskTracker,
     stop: CancellationToken,
 }
+
+/// A key; and, where somebody asks again since a fetch was refused for another's longer way, how many edges he came
+/// through.
+type Place = (Key, Option<usize>);
 
 type Outcome = Result<Arc<Document>, Failure>;
 
@@ -176,20 +180,20 @@ impl Documents {
         prefer: &[usize],
         trail: &Trail,
     ) -> Result<(Arc<Document>, How), Failure> {
-        let mut tries = 0..HOPS_MAX;
-        loop {
-            let (result, hops) = self.once(key, rules, prefer, trail).await;
-            match result {
-                Err(failure) if failure.is_of_a_longer_way(hops, trail.len()) && tries.next().is_some() => {}
-                result => return result,
+        let (result, hops) = self.once((key.clone(), None), rules, prefer, trail).await;
+        match result {
+            // The second time he joins nobody who came by a longer way than he.
+            Err(failure) if failure.is_of_a_longer_way(hops, trail.len()) => {
+                self.once((key.clone(), Some(trail.len())), rules, prefer, trail).await.0
             }
+            result => result,
         }
     }
 
     /// The document, or why there is none; and behind how many edges he is for whom that was found out.
     async fn once(
         &self,
-        key: &Key,
+        place: Place,
         rules: &Rules,
         prefer: &[usize],
         trail: &Trail,
@@ -197,20 +201,20 @@ impl Documents {
         let now = Instant::now();
         let ((mut running, hops), how, spare) = {
             let mut desks = self.shared.lock();
-            if desks.len() >= DESKS_MAX && !desks.contains_key(key) {
+            if desks.len() >= DESKS_MAX && !desks.contains_key(&place) {
                 make_place(&mut desks);
             }
-            if desks.len() >= DESKS_MAX && !desks.contains_key(key) {
+            if desks.len() >= DESKS_MAX && !desks.contains_key(&place) {
                 return (Err(Failure::Busy), 0);
             }
-            let desk = desks.entry(key.clone()).or_default();
+            let desk = desks.entry(place.clone()).or_default();
             let spare = desk.good.clone().filter(|good| good.kept(now) < rules.stale);
             if let Some(known) = desk.known(rules, now) {
                 return (or_spare(known, How::Hit, spare), 0);
             }
             let joined = desk.running.clone().filter(|(running, _)| running.has_changed().is_ok());
             let how = if joined.is_some() { How::Collapsed } else { How::Miss };
-            let running = joined.unwrap_or_else(|| self.start(desk, key.clone(), prefer.to_vec(), trail.clone()));
+            let running = joined.unwrap_or_else(|| self.start(desk, place, prefer.to_vec(), trail.clone()));
             (running, how, spare)
         };
         // Who has something to fall back on doesn't wait for long.
@@ -246,7 +250,7 @@ impl Documents {
     fn start(
         &self,
         desk: &mut Desk,
-        key: Key,
+        place: Place,
         prefer: Vec<usize>,
         trail: Trail,
     ) -> (watch::Receiver<Option<Outcome>>, usize) {
@@ -254,8 +258,8 @@ impl Documents {
         desk.running = Some((receiver.clone(), hops));
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn(async move {
-            let outcome = shared.bring(&key, &prefer, &trail).await.map(Arc::new);
-            if let Some(desk) = shared.lock().get_mut(&key) {
+            let outcome = shared.bring(&place.0, &prefer, &trail).await.map(Arc::new);
+            if let Some(desk) = shared.lock().get_mut(&place) {
                 desk.running = None;
                 // What was refused for the way by which one viewer came is no news for others.
                 let common = outcome.as_ref().err().is_none_or(|failure| !failure.is_of_a_longer_way(hops, 0));
@@ -276,7 +280,7 @@ impl Documents {
 
 impl Shared {
     async fn bring(&self, key: &Key, prefer: &[usize], trail: &Trail) -> Result<Document, Failure> {
-        let wait = Wait { head: QUICK_WAIT, held: false };
+        let wait = Wait { head: QUICK_WAIT, held: false, past: matches!(key.route, Route::Vod(_)) };
         let answer = async {
             if let Route::Vod(_) = &key.route
                 && let Some((head, feed)) = self.vod.get(key).await?
@@ -298,7 +302,7 @@ impl Shared {
         Document::new(head, plain, &self.ledger).ok_or(Failure::NoRoom)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Desk>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Desk>> {
         // Nothing panics while it holds the lock.
         self.desks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -325,7 +329,7 @@ impl Desk {
 }
 
 /// Forgets the key that was answered longest ago.
-fn make_place(desks: &mut HashMap<Key, Desk>) {
+fn make_place(desks: &mut HashMap<Place, Desk>) {
     let idle = desks.iter().filter(|(_, desk)| desk.running.is_none());
     let oldest = idle.min_by_key(|(_, desk)| desk.last.as_ref().map(|(_, at)| *at)).map(|(key, _)| key.clone());
     if let Some(key) = oldest {

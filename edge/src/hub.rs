@@ -24,7 +24,7 @@ use media::name::StreamName;
 use media::route::{File, Route};
 use parking::Parking;
 use room::Room;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +36,16 @@ use tokio_util::task::TaskTracker;
 /// Most streams that are followed at a time.
 const ROOMS_MAX: usize = 2048;
 
+/// Of these, most of streams that no origin is known to have: any name that somebody makes up opens one, and those of
+/// real streams are that only until the first answer.
+const NEWCOMERS_MAX: usize = 256;
+
+/// How long it is remembered of a room that made place for another that no origin had its playlist.
+const ABSENT: Duration = Duration::from_millis(500);
+
+/// Most playlists of which that is remembered.
+const ABSENT_MAX: usize = 1024;
+
 /// Lineages that one room may use up.
 const LINEAGES: u32 = 1 << 12;
 
@@ -45,11 +55,21 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// Playlists by stream.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    rooms: Mutex<HashMap<StreamName, Arc<Room>>>,
+    rooms: Mutex<Rooms>,
     parking: Parking,
     /// The next room's first lineage. 0 stands for media that nobody follows.
     lineages: AtomicU32,
     shared: Arc<Shared>,
+}
+
+/// The rooms.
+#[derive(Debug, Default)]
+struct Rooms {
+    by_name: HashMap<StreamName, Arc<Room>>,
+    /// Those without a lead when last looked at, oldest first.
+    newcomers: VecDeque<Arc<Room>>,
+    /// Playlists that no origin had at that time.
+    absent: HashMap<(StreamName, Track), Instant>,
 }
 
 /// What every room needs.
@@ -98,7 +118,7 @@ impl Hub {
     /// Answers a media playlist request of a viewer at `peer`, now or when the stream has come so far.
     pub(crate) async fn get(&self, key: &Key, peer: IpAddr, trail: &Trail) -> Result<Reply, Failure> {
         let (name, track) = Track::of(&key.route).ok_or(Failure::Nonsense("no media playlist's address"))?;
-        let room = self.room(&name, trail)?;
+        let Some(room) = self.room(&name, track, trail)? else { return Ok(Reply::Missing) };
         let (mut board, new) = room.ask(track, trail).ok_or(Failure::Busy)?;
         let (asked, skip) = (key.waits_for(), key.skip());
         let begun = Instant::now();
@@ -144,20 +164,20 @@ impl Hub {
         let all = || (0..self.shared.upstream.count()).collect();
         let unknown = || Listed::Unknown(Source { origins: all(), number, lineage: 0 });
         let Some((name, track)) = Track::of(route) else { return unknown() };
-        let room = self.lock().get(&name).cloned();
+        let room = self.lock().by_name.get(&name).cloned();
         room.map_or_else(unknown, |room| room.place(track, route))
     }
 
     /// Origins of a stream, those first that lead it.
     pub(crate) fn prefer(&self, route: &Route) -> Vec<usize> {
         let (Route::Multivariant(name) | Route::Hls(name, ..)) = route else { return Vec::new() };
-        let room = self.lock().get(name).cloned();
+        let room = self.lock().by_name.get(name).cloned();
         room.map(|room| room.group()).unwrap_or_default()
     }
 
     /// Says which origin is to lead a stream, or no longer. `false`: the stream is not followed.
     pub(crate) fn pin(&self, name: &StreamName, origin: Option<usize>) -> bool {
-        let room = self.lock().get(name).cloned();
+        let room = self.lock().by_name.get(name).cloned();
         room.is_some_and(|room| {
             room.pin(origin);
             true
@@ -174,12 +194,14 @@ impl Hub {
             }
             over
         };
-        self.lock().retain(|name, room| !over(name, room));
+        let mut rooms = self.lock();
+        rooms.by_name.retain(|name, room| !over(name, room));
+        rooms.tidy(now);
     }
 
     /// How each known stream is doing.
     pub(crate) fn stat(&self, now: Instant) -> Vec<serde_json::Value> {
-        let rooms: Vec<Arc<Room>> = self.lock().values().cloned().collect();
+        let rooms: Vec<Arc<Room>> = self.lock().by_name.values().cloned().collect();
         rooms.iter().map(|room| room.stat(now)).collect()
     }
 
@@ -206,33 +228,69 @@ impl Hub {
         };
         match timeout_at(until.into(), change).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Failure::Leaving),
+            Ok(false) if self.shared.leaving.is_cancelled() => Err(Failure::Leaving),
+            // His room made place for another.
+            Ok(false) => Err(Failure::Busy),
             Err(_) => Err(still()),
         }
     }
 
-    fn room(&self, name: &StreamName, trail: &Trail) -> Result<Arc<Room>, Failure> {
+    /// A stream's room. `None`: a moment ago no origin had that track of it.
+    fn room(&self, name: &StreamName, track: Track, trail: &Trail) -> Result<Option<Arc<Room>>, Failure> {
         let mut rooms = self.lock();
-        if let Some(room) = rooms.get(name) {
-            return Ok(Arc::clone(room));
+        if let Some(room) = rooms.by_name.get(name) {
+            return Ok(Some(Arc::clone(room)));
         }
-        if rooms.len() >= ROOMS_MAX {
-            // Rooms that are only remembered make place.
-            let now = Instant::now();
-            rooms.retain(|_, room| !room.is_over(now, Duration::ZERO));
+        let now = Instant::now();
+        if rooms.absent.get(&(name.clone(), track)).is_some_and(|at| now.saturating_duration_since(*at) < ABSENT) {
+            return Ok(None);
         }
-        if rooms.len() >= ROOMS_MAX {
+        if !rooms.make_place(now) {
             return Err(Failure::Busy);
         }
         let lineage = self.lineages.fetch_add(LINEAGES, Ordering::Relaxed);
         let timing = Timing { target: self.shared.policy.segment(), idle: self.shared.idle };
         let room = Arc::new(Room::new(name.clone(), timing, lineage, trail.clone(), Arc::clone(&self.shared)));
-        rooms.insert(name.clone(), Arc::clone(&room));
-        Ok(room)
+        rooms.by_name.insert(name.clone(), Arc::clone(&room));
+        rooms.newcomers.push_back(Arc::clone(&room));
+        Ok(Some(room))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<StreamName, Arc<Room>>> {
+    fn lock(&self) -> MutexGuard<'_, Rooms> {
         // Nothing panics while it holds the lock.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rooms {
+    /// Whether there is place for one more, after some made it that nobody needs. `false`: none, for the moment.
+    fn make_place(&mut self, now: Instant) -> bool {
+        if self.newcomers.len() >= NEWCOMERS_MAX {
+            self.tidy(now);
+        }
+        if self.newcomers.len() >= NEWCOMERS_MAX {
+            // Never one that still waits for its first answer: where all are new, none would ever get one.
+            let vain = self.newcomers.iter().position(|room| room.is_in_vain());
+            let Some(room) = vain.and_then(|vain| self.newcomers.remove(vain)) else { return false };
+            self.by_name.remove(room.name());
+            for track in room.close() {
+                if self.absent.len() < ABSENT_MAX {
+                    self.absent.insert((room.name().clone(), track), now);
+                }
+            }
+        }
+        if self.by_name.len() >= ROOMS_MAX {
+            // Rooms that are only remembered make place.
+            self.by_name.retain(|_, room| !room.is_over(now, Duration::ZERO));
+        }
+        self.by_name.len() < ROOMS_MAX
+    }
+
+    /// Forgets which rooms were new and are no longer, or no longer there, and what was absent too long ago.
+    fn tidy(&mut self, now: Instant) {
+        let there = &self.by_name;
+        self.newcomers
+            .retain(|room| there.get(room.name()).is_some_and(|known| Arc::ptr_eq(known, room)) && room.has_no_lead());
+        self.absent.retain(|_, at| now.saturating_duration_since(*at) < ABSENT);
     }
 }

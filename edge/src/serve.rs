@@ -4,14 +4,14 @@
 //! `depot` what there is, and `answer` what it looks like.
 
 use crate::answer::{self, Notes, Span, Wants};
-use crate::depot::Depot;
+use crate::depot::{Comer, Depot};
 use crate::document::{Documents, How};
 use crate::failure::Failure;
 use crate::hub::{Hub, Listed, Reply};
 use crate::key::{Key, Refusal};
 use crate::meters::Meters;
 use crate::policy::{Class, Policy, Rules};
-use crate::trail::{HOPS_MAX, Trail};
+use crate::trail::Trail;
 use http::request::Parts;
 use http::{Response, StatusCode, Version, header};
 use media::route::Route;
@@ -133,24 +133,28 @@ impl FrontParts {
 
     async fn media(&self, request: &Parts, key: &Key, class: Class, peer: IpAddr, trail: &Trail) -> Answered {
         let rules = self.policy.rules(class);
-        let mut tries = 0..HOPS_MAX;
+        let mut again = false;
         let (flight, how, mut reader, head) = loop {
-            let found = match self.hub.place(&key.route) {
-                Listed::Now(source) => self.depot.get(&key.route, source, trail)?,
-                Listed::Next(source, board) => self.depot.wait(&key.route, source, Some(board), trail)?,
-                Listed::Unknown(source) if rules.held => self.depot.wait(&key.route, source, None, trail)?,
-                Listed::Unknown(source) => self.depot.get(&key.route, source, trail)?,
-                Listed::Gone => {
-                    let words = "there is no such file: the playlist neither lists it nor hints at it";
-                    return Ok((error(StatusCode::NOT_FOUND, words), How::Hit));
-                }
+            let comer = Comer { trail, again };
+            let listed = self.hub.place(&key.route);
+            let Some(lineage) = listed.lineage() else { return Ok((not_listed(), How::Hit)) };
+            let here = self.depot.here(&key.route, lineage, comer);
+            // Before anything is sent for: who may not wait costs nothing upstream.
+            let _place = if here.is_some() { None } else { Some(self.hub.park(peer)?) };
+            let (flight, how) = match (here, listed) {
+                (Some(here), _) => here,
+                (None, Listed::Now(source)) => self.depot.get(&key.route, source, false, comer)?,
+                (None, Listed::Past(source)) => self.depot.get(&key.route, source, true, comer)?,
+                (None, Listed::Next(source, board)) => self.depot.wait(&key.route, source, Some(board), comer)?,
+                (None, Listed::Unknown(source)) if rules.held => self.depot.wait(&key.route, source, None, comer)?,
+                (None, Listed::Unknown(source)) => self.depot.get(&key.route, source, true, comer)?,
+                (None, Listed::Gone) => return Ok((not_listed(), How::Hit)),
             };
-            let (flight, how) = found;
-            let _place = if flight.is_answered() { None } else { Some(self.hub.park(peer)?) };
             let mut reader = flight.reader();
             match reader.head().await {
                 Ok(head) => break (flight, how, reader, head),
-                Err(failure) if failure.is_of_a_longer_way(flight.hops(), trail.len()) && tries.next().is_some() => {}
+                // The second time he joins nobody who came by a longer way than he.
+                Err(failure) if failure.is_of_a_longer_way(flight.hops(), trail.len()) && !again => again = true,
                 Err(failure) => return Err(failure),
             }
         };
@@ -198,6 +202,10 @@ fn page(request: &Parts, route: &Route) -> Response<Body> {
     };
     let told = if file.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
     Content::full(file.content_type, told, file.bytes.clone()).etag(file.etag).answer(request)
+}
+
+fn not_listed() -> Response<Body> {
+    error(StatusCode::NOT_FOUND, "there is no such file: the playlist neither lists it nor hints at it")
 }
 
 /// What no origin has, in words.

@@ -32,6 +32,10 @@ const STALL: Duration = Duration::from_secs(5);
 /// Requests at a time to one origin that it can answer at once.
 const QUICK_REQUESTS_MAX: usize = 128;
 
+/// Requests at a time to one origin for what is of the past: however many ask for old segments, all of the above is there
+/// for what is live.
+const PAST_REQUESTS_MAX: usize = 32;
+
 /// Requests at a time to one origin that it may hold.
 const HELD_REQUESTS_MAX: usize = 4096;
 
@@ -62,6 +66,8 @@ pub(crate) struct Wait {
     pub(crate) head: Duration,
     /// Whether the origin may hold it.
     pub(crate) held: bool,
+    /// Whether it is for a recording or an old segment, which must not be in the way of what is live.
+    pub(crate) past: bool,
 }
 
 /// A request on its way out.
@@ -89,6 +95,7 @@ struct Origin {
     name: String,
     authority: Authority,
     quick: Arc<Semaphore>,
+    past: Arc<Semaphore>,
     held: Arc<Semaphore>,
 }
 
@@ -179,7 +186,7 @@ impl Upstream {
     /// The strong ETag of a file that an origin has.
     pub(crate) async fn etag(&self, index: usize, key: &Key) -> Option<HeaderValue> {
         let origin = self.origins.get(index)?;
-        let wait = Wait { head: QUICK_WAIT, held: false };
+        let wait = Wait { head: QUICK_WAIT, held: false, past: false };
         let request = Asking { method: Method::HEAD, target: target(key).ok()?, trail: &Trail::default() };
         let answer = self.answer(index, origin, request, wait).await.ok()?;
         answer.head.etag.filter(|_| answer.head.status == StatusCode::OK)
@@ -204,7 +211,11 @@ impl Upstream {
 
     async fn answer(&self, index: usize, origin: &Origin, asking: Asking<'_>, wait: Wait) -> Result<Answer, Failure> {
         let deadline = tokio::time::Instant::now() + wait.head;
-        let slots = if wait.held { &origin.held } else { &origin.quick };
+        let slots = match wait {
+            Wait { held: true, .. } => &origin.held,
+            Wait { past: true, .. } => &origin.past,
+            _ => &origin.quick,
+        };
         let acquired = tokio::time::timeout_at(deadline, Arc::clone(slots).acquire_owned()).await;
         let Ok(Ok(permit)) = acquired else { return Err(Failure::Busy) };
         let begun = tokio::time::Instant::now();
@@ -321,6 +332,7 @@ impl Origin {
             name: authority.to_string(),
             authority: authority.clone(),
             quick: Arc::new(Semaphore::new(QUICK_REQUESTS_MAX)),
+            past: Arc::new(Semaphore::new(PAST_REQUESTS_MAX)),
             held: Arc::new(Semaphore::new(HELD_REQUESTS_MAX)),
         })
     }

@@ -19,12 +19,14 @@ mod replay;
 mod retention;
 mod shelf;
 mod spool;
+mod status;
 mod stores;
 mod tape;
 mod upload;
 
 pub(crate) use ledger::asset_id;
 pub(crate) use replay::{Failure as ReplayFailure, Reading, Replay};
+pub(crate) use status::Status;
 pub(crate) use tape::Tape;
 
 use catalog::Catalog;
@@ -37,10 +39,10 @@ use media::name::StreamName;
 use metrics::{counter, gauge};
 use reconcile::{Held, Reconciler};
 use service::config::{Config, Record};
-use shelf::Shelf;
 use spool::{Place, Spool};
-use std::collections::BTreeMap;
+use status::Going;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,8 +60,17 @@ const BACKLOG_BYTES_MAX: u64 = 200 << 30;
 /// Where below `data_dir` is kept what is not stored yet.
 const FOLDER: &str = "recording";
 
-/// How long leaving waits for what is on its way to the stores; the rest is stored after the next start.
+/// Above this part of it, in percent, a recording that has stopped doesn't go on.
+const BACKLOG_PERCENT: u64 = 90;
+
+/// How long leaving waits for what is on its way to folders; the rest is stored after the next start.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The same with a bucket: who has one may run on a machine whose disk goes with it. The process has 100 s in all.
+const LEAVE_WITHIN_BUCKET: Duration = Duration::from_secs(60);
+
+/// Longest pause after a failure while the process leaves.
+const LEAVING_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Records streams. Cloning gives another handle to the same.
 #[derive(Debug, Clone)]
@@ -79,8 +90,11 @@ pub(crate) struct Shared {
     /// Sessions that an earlier process left, until their streams are known to go on or not.
     left: Mutex<Vec<(Spool, Ledger)>>,
     tasks: TaskTracker,
-    /// From then on nothing that failed is tried again.
     shutdown: CancellationToken,
+    /// From then on nothing that failed is tried again: with folders from shutdown, with a bucket until nothing is waited
+    /// for.
+    give_up: CancellationToken,
+    leave_within: Duration,
     /// From then on nothing is waited for.
     abandon: CancellationToken,
 }
@@ -91,13 +105,6 @@ struct Backlog {
     bytes: AtomicU64,
 }
 
-/// How a stream's recording is, as `/stat` says it.
-#[derive(Debug)]
-pub(crate) struct Status {
-    words: Mutex<String>,
-    shelf: Shelf,
-}
-
 impl Recorder {
     /// A recorder that keeps below `data_dir/recording` what is not stored yet, and takes up what is there.
     pub(crate) fn open(config: &Config, shutdown: CancellationToken) -> Self {
@@ -106,6 +113,10 @@ impl Recorder {
         let left: Vec<(Spool, Ledger)> = sessions.map(|spool| (spool.clone(), spool.ledger())).collect();
         let (stores, held) = (Arc::new(Stores::of(config)), Arc::new(Held::default()));
         left.iter().for_each(|(_, ledger)| held.insert((ledger.name.clone(), ledger.session.clone())));
+        let abandon = CancellationToken::new();
+        let bucket = [config.ingest(), config.egress()].iter().any(|url| !url.starts_with("file:"));
+        let (give_up, leave_within) =
+            if bucket { (abandon.clone(), LEAVE_WITHIN_BUCKET) } else { (shutdown.clone(), LEAVE_WITHIN) };
         let recorder = Self(Arc::new(Shared {
             dir,
             stores: stores.clone(),
@@ -116,7 +127,9 @@ impl Recorder {
             left: Mutex::new(left),
             tasks: TaskTracker::new(),
             shutdown: shutdown.clone(),
-            abandon: CancellationToken::new(),
+            give_up,
+            leave_within,
+            abandon,
         }));
         let shared = recorder.0.clone();
         recorder.0.tasks.spawn(async move { shared.watch_catalog().await });
@@ -161,10 +174,15 @@ impl Recorder {
         self.0.catalog.has(id).then(|| ledger::url(id))
     }
 
-    /// Waits, not for long, until what the streams have left behind is stored. To be called when they have ended.
+    /// Waits, no longer than leaving may take, until what the streams have left behind is stored. To be called when they
+    /// have ended.
     pub(crate) async fn finished(&self) {
         self.0.tasks.close();
-        if tokio::time::timeout(LEAVE_WITHIN, self.0.tasks.wait()).await.is_err() {
+        let (bytes, within_s) = (self.0.backlog.bytes.load(Ordering::Relaxed), self.0.leave_within.as_secs());
+        if bytes > 0 {
+            tracing::info!(bytes, within_s, "leaving: storing what is recorded");
+        }
+        if tokio::time::timeout(self.0.leave_within, self.0.tasks.wait()).await.is_err() {
             self.0.abandon.cancel();
             self.0.tasks.wait().await;
         }
@@ -172,7 +190,6 @@ impl Recorder {
 
     /// Begins a session.
     fn begin(&self, name: &StreamName, record: Record, status: &Arc<Status>, now: i64) -> Open {
-        status.set("on");
         // Two origins may record the same stream into the same store at the same moment.
         let own = RandomState::new().hash_one(now) & 0xFFFF;
         let session = format!("{}-{own:04x}", compact_date(now));
@@ -199,7 +216,7 @@ impl Recorder {
         tracing::info!(stream = %name, session = ledger.session, "going on with a recording");
         let noted: Vec<_> = ledger.newest().collect();
         let sizes = spool.segments();
-        status.shelf.went_before(ledger.entries());
+        status.shelf().went_before(ledger.entries());
         let mut open = self.start(spool, ledger, status);
         (open.anchor, open.noted, open.sizes) = (Some(anchor), noted.into_iter().collect(), sizes);
         Some(open)
@@ -210,18 +227,20 @@ impl Recorder {
         self.0.held.insert((ledger.name.clone(), ledger.session.clone()));
         let (items, queue) = mpsc::channel(ITEMS_WAITING_MAX);
         let (queued, end) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::new()));
+        let going = Going::begin(status, &ledger.name);
         let session = Session {
             shared: self.0.clone(),
             spool,
             ledger,
-            status: status.clone(),
+            going: going.clone(),
             queue,
             queued: queued.clone(),
             end: end.clone(),
         };
         self.0.tasks.spawn(session.run());
         let (sizes, noted) = Default::default();
-        Open { items, queued, end, anchor: None, sizes, noted, shape: None }
+        let (owed, look_at) = (VecDeque::new(), None);
+        Open { items, queued, going, end, anchor: None, sizes, noted, shape: None, owed, look_at }
     }
 
     fn left(&self) -> std::sync::MutexGuard<'_, Vec<(Spool, Ledger)>> {
@@ -234,7 +253,7 @@ struct Session {
     shared: Arc<Shared>,
     spool: Spool,
     ledger: Ledger,
-    status: Arc<Status>,
+    going: Arc<Going>,
     queue: mpsc::Receiver<Item>,
     queued: Arc<AtomicU64>,
     end: Arc<OnceLock<End>>,
@@ -242,21 +261,53 @@ struct Session {
 
 impl Session {
     /// Until all is put down and stored, or the process ends.
-    async fn run(self) {
-        let Self { shared, spool, ledger, status, queue, queued, end } = self;
-        let (stores, log) = (shared.stores.clone(), Log::new(&ledger, reconcile::utc_ms(SystemTime::now())));
-        let held = (ledger.name.clone(), ledger.session.clone());
-        let live = tokio::spawn(log::live(stores.clone(), log.clone(), reconcile::every(shared.lost)));
+    async fn run(mut self) {
+        let (shared, spool) = (self.shared.clone(), self.spool.clone());
+        let held = (self.ledger.name.clone(), self.ledger.session.clone());
+        let mut log = Log::new(&self.ledger, reconcile::utc_ms(SystemTime::now()));
+        let live = tokio::spawn(log::live(shared.stores.clone(), log.clone(), reconcile::every(shared.lost)));
         let _live = AbortOnDrop(live);
+        let mut failures = 0;
+        loop {
+            let Some(end) = self.store(&log).await else { return };
+            let looked = spool.clone();
+            let left = tokio::task::spawn_blocking(move || looked.is_empty()).await;
+            match left {
+                Ok(Ok(true)) => {
+                    if shared.finish(&self.ledger, end, &self.going).await {
+                        // Gone together with its last file in the stores.
+                        let _ = tokio::task::spawn_blocking(move || spool.remove()).await;
+                        shared.held.remove(&held);
+                    }
+                    return;
+                }
+                Ok(Ok(false)) => tracing::warn!(stream = held.0, "not all of a recording could be put down: once more"),
+                Ok(Err(error)) => tracing::error!(stream = held.0, %error, "can't look what is left of a recording"),
+                Err(_) => return,
+            }
+            if !shared.pause(&mut failures).await {
+                return;
+            }
+            // As after a restart: told from its beginning.
+            log = Log::new(&self.ledger, reconcile::utc_ms(SystemTime::now()));
+            (_, self.queue) = mpsc::channel(1);
+        }
+    }
+
+    /// Puts down what comes until nothing more does, and stores it. `None` if not all is stored, or the stream goes on.
+    async fn store(&mut self, log: &Arc<Log>) -> Option<End> {
+        let Self { shared, spool, ledger, going, queue, queued, end } = self;
         let (mut uploads, mut storing) = (BTreeMap::new(), tokio::task::JoinSet::new());
         for place in [Place::Ingest, Place::Egress] {
             let (sender, files) = mpsc::unbounded_channel();
             uploads.insert(place, sender);
             storing.spawn(upload::upload(shared.clone(), place, files));
         }
-        storing.spawn(log::keep(stores, log.clone(), shared.shutdown.clone(), shared.abandon.clone()));
+        storing.spawn(log::keep(shared.stores.clone(), log.clone(), shared.give_up.clone(), shared.abandon.clone()));
+        let (known, (_, closed)) = (std::mem::take(ledger), mpsc::channel(1));
+        let (queue, end) = (std::mem::replace(queue, closed), end.clone());
         let mut keeper =
-            Keeper::new(shared.clone(), spool.clone(), ledger, status.clone(), uploads, log.clone(), queued);
+            Keeper::new(shared.clone(), spool.clone(), known, going.clone(), uploads, log.clone(), queued.clone());
         let kept = tokio::task::spawn_blocking(move || {
             keeper.take_up();
             keeper.record(queue);
@@ -266,15 +317,8 @@ impl Session {
         // Also after a panic there: nothing more comes.
         log.close();
         let stored = storing.join_all().await.into_iter().all(|stored| stored);
-        if let Ok(ledger) = kept
-            && let Some(end) = ledger.end
-            && stored
-            && shared.finish(&ledger, end, &status).await
-        {
-            // Gone together with its last file in the stores.
-            let _ = tokio::task::spawn_blocking(move || spool.remove()).await;
-            shared.held.remove(&held);
-        }
+        *ledger = kept.ok()?;
+        ledger.end.filter(|_| stored)
     }
 }
 
@@ -289,10 +333,10 @@ impl Drop for AbortOnDrop {
 
 impl Shared {
     /// Makes a session whole whose files are stored, however often that takes. `false` if the process ends before.
-    async fn finish(&self, ledger: &Ledger, end: End, status: &Status) -> bool {
+    async fn finish(&self, ledger: &Ledger, end: End, going: &Going) -> bool {
         let mut failures: u32 = 0;
         loop {
-            let words = status.words();
+            let words = going.words();
             let finished = tokio::select! {
                 finished = finish::finish(&self.stores, ledger, Files::Stored, end, &words) => finished,
                 () = self.abandon.cancelled() => return false,
@@ -303,15 +347,27 @@ impl Shared {
                     return true;
                 }
                 Err(error) => {
-                    failures = failures.saturating_add(1);
                     counter!("live360_recording_store_failures_total").increment(1);
                     tracing::error!(stream = ledger.name, %error, failures, "can't finish a recording yet");
                 }
             }
-            tokio::select! {
-                () = tokio::time::sleep(upload::pause(failures)) => {}
-                () = self.shutdown.cancelled() => return false,
+            if !self.pause(&mut failures).await {
+                return false;
             }
+        }
+    }
+
+    /// Waits after one more failure until it is time to try again. `false` if that is left to the next start.
+    async fn pause(&self, failures: &mut u32) -> bool {
+        *failures = failures.saturating_add(1);
+        let leaving = self.shutdown.is_cancelled();
+        let pause = upload::pause(*failures).min(if leaving { LEAVING_PAUSE_MAX } else { Duration::MAX });
+        tokio::select! {
+            biased;
+            () = self.give_up.cancelled() => false,
+            // There is no time for a long pause any more.
+            () = self.shutdown.cancelled(), if !leaving => true,
+            () = tokio::time::sleep(pause) => true,
         }
     }
 
@@ -355,52 +411,14 @@ impl Backlog {
         (all > BACKLOG_BYTES_MAX).then_some("too much waits for the store")
     }
 
+    /// Whether there is so little of it that a recording may go on.
+    fn has_room(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) <= BACKLOG_BYTES_MAX / 100 * BACKLOG_PERCENT
+    }
+
     fn remove(&self, bytes: u64) {
         let all = self.bytes.fetch_sub(bytes, Ordering::Relaxed).saturating_sub(bytes);
         gauge!("live360_recording_backlog_bytes").set(all as f64);
-    }
-}
-
-impl Status {
-    fn new(words: &str) -> Self {
-        Self { words: Mutex::new(words.to_owned()), shelf: Shelf::default() }
-    }
-
-    /// What has been recorded.
-    pub(crate) fn shelf(&self) -> &Shelf {
-        &self.shelf
-    }
-
-    /// Whether what comes will be recorded.
-    pub(crate) fn goes_on(&self) -> bool {
-        *self.lock() == "on"
-    }
-
-    /// In words: `on`, `off` or `stopped: …`.
-    pub(crate) fn words(&self) -> String {
-        self.lock().clone()
-    }
-
-    fn stopped(&self) -> bool {
-        self.lock().starts_with("stopped")
-    }
-
-    fn set(&self, words: &str) {
-        words.clone_into(&mut self.lock());
-    }
-
-    /// The recording stops, with an alarm the first time.
-    fn stop(&self, name: &str, why: &str) {
-        let mut words = self.lock();
-        if !words.starts_with("stopped") {
-            *words = format!("stopped: {why}");
-            tracing::error!(stream = name, "recording stopped: {why}; the live stream goes on");
-            counter!("live360_recordings_stopped_total").increment(1);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, String> {
-        self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@ mod aws;
 
 use e2e::metadata::{Metadata, time_in};
 use e2e::vod::{Files, Stores, assert_same, decoded};
-use e2e::{Ffmpeg, Server, Source, make_media, wait_for};
+use e2e::{Ffmpeg, JOB_DEADLINE, Server, Source, make_media, wait_for, wait_within};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +70,7 @@ async fn a_file_that_is_dropped_becomes_an_asset() {
     let name = "My Show é+1/Final cut.MKV";
     stores.upload(&media, name, MODIFIED_S);
     let viewer = server.viewer();
-    let asset = wait_for("the asset to be ready", || async {
+    let asset = wait_within(JOB_DEADLINE, "the asset to be ready", || async {
         let streams = viewer.json("/api/streams").await;
         let assets = streams["assets"].as_array().cloned().unwrap_or_default();
         assets.into_iter().find(|asset| asset["state"] == "ready")
@@ -99,7 +99,7 @@ async fn a_recording_gets_its_better_ladder_when_the_stream_has_ended() {
     let ended = server.admin().request(http::Method::POST, "/control/streams/foo/end", &[]).await.expect("an answer");
     assert!(ended.status.is_success(), "{}", ended.text());
     let mut states = Vec::new();
-    let asset = wait_for("the asset to be ready", || async {
+    let asset = wait_within(JOB_DEADLINE, "the asset to be ready", || async {
         let streams = viewer.json("/api/streams").await;
         streams["assets"].as_array()?.first().cloned()
     })
@@ -107,7 +107,7 @@ async fn a_recording_gets_its_better_ladder_when_the_stream_has_ended() {
     states.push(asset["state"].clone());
     let url = asset["url"].as_str().expect("an address");
     let instant = decoded(&server, url).await;
-    let ready = wait_for("the better ladder", || async {
+    let ready = wait_within(JOB_DEADLINE, "the better ladder", || async {
         let streams = viewer.json("/api/streams").await;
         streams["assets"].as_array()?.iter().find(|asset| asset["state"] == "ready").cloned()
     })
@@ -144,10 +144,10 @@ async fn harass(scene: &impl Scene, seed: u64) -> usize {
         let before = scene.segments().await;
         // Somewhere in a task: when some segments more are there, and a moment later.
         let (more, moment) = (dice.roll(4) as usize, Duration::from_millis(dice.roll(400)));
-        let goes_on = wait_for("the job to go on", || async {
+        let goes_on = wait_within(JOB_DEADLINE, "the job to go on", || async {
             (scene.segments().await >= before + more || scene.is_finished().await).then_some(())
         });
-        if tokio::time::timeout(e2e::DEADLINE * 9 / 10, goes_on).await.is_err() {
+        if tokio::time::timeout(JOB_DEADLINE * 9 / 10, goes_on).await.is_err() {
             panic!("the job does not go on after {kills} kills:\n{}", worker.log());
         }
         if scene.is_finished().await {
@@ -218,7 +218,7 @@ async fn a_worker_whose_machine_is_taken_away_gives_its_job_back_at_once() {
     // Nothing comes back by itself within this test.
     let sets = [&SETS[..3], &["transcoder.hold_s=3600", "vod.effort=slow", &place]].concat();
     let worker = Server::start("transcoder", &sets, dir.clone()).await;
-    wait_for("the job to begin", || async { (stores.segments() > 0).then_some(()) }).await;
+    wait_within(JOB_DEADLINE, "the job to begin", || async { (stores.segments() > 0).then_some(()) }).await;
     metadata.interrupt(&time_in(Duration::from_secs(120)));
     assert_eq!(worker.exit().await, Some(0));
     let mut next = Server::start("transcoder", &SETS, dir).await;

@@ -31,9 +31,21 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// How long a whole VOD job may take: its encoders give way to everything else on the machine.
+pub const JOB_DEADLINE: Duration = Duration::from_secs(150);
+
 /// Waits until `look` gives something; panics with `what` after [`DEADLINE`].
-pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
-    let waited = tokio::time::timeout(DEADLINE, async {
+pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
+    wait_within(DEADLINE, what, look).await
+}
+
+/// Waits until `look` gives something; panics with `what` after `deadline`.
+pub async fn wait_within<T, F: Future<Output = Option<T>>>(
+    deadline: Duration,
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let waited = tokio::time::timeout(deadline, async {
         loop {
             if let Some(found) = look().await {
                 return found;
@@ -43,6 +55,6 @@ pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, mut look: im
     });
     match waited.await {
         Ok(found) => found,
-        Err(_) => panic!("waited {} s for: {what}", DEADLINE.as_secs()),
+        Err(_) => panic!("waited {} s for: {what}", deadline.as_secs()),
     }
 }

@@ -1,6 +1,6 @@
 //! VOD from outside: the two stores as folders or buckets, uploads, jobs and what came of them.
 
-use crate::{Server, tool, wait_for};
+use crate::{JOB_DEADLINE, Server, tool, wait_within};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ impl Stores {
 
     /// Waits until there are so many finished jobs; gives their names.
     pub async fn finished(&self, count: usize) -> Vec<String> {
-        wait_for("jobs to be finished", || async {
+        wait_within(JOB_DEADLINE, "jobs to be finished", || async {
             let jobs: Vec<String> = self.jobs().into_iter().filter(|job| self.has(job, "finished.json")).collect();
             (jobs.len() >= count).then_some(jobs)
         })

@@ -47,11 +47,14 @@ impl Driver {
                         tracing::debug!(%error, "an encoder took no more");
                     }
                 }
-                Some(FromVod::Failed { why }) => return Err(fault(why)),
+                Some(FromVod::Failed { why, machine: true }) => {
+                    return Err(Trouble::Machine(format!("an encoder failed: {why}")));
+                }
+                Some(FromVod::Failed { why, machine: false }) => return Err(fault(why)),
                 Some(FromVod::Done) => self.done = true,
                 Some(said) => return Ok(Some(said)),
                 None if self.done => return Ok(None),
-                None => return Err(fault("the encoder ended without a word")),
+                None => return Err(Trouble::Machine("the encoder ended without a word".to_owned())),
             }
         }
     }

@@ -112,6 +112,12 @@ pub(crate) fn state_of(entry: &[u8]) -> Option<String> {
     entry.get("state")?.as_str().map(str::to_owned)
 }
 
+/// How long an asset lasts by its entry, in seconds.
+pub(crate) fn duration_of(entry: &[u8]) -> Option<f64> {
+    let entry: Map<String, Value> = serde_json::from_slice(entry).ok()?;
+    entry.get("duration_s")?.as_f64()
+}
+
 fn url(id: &str) -> String {
     Route::Vod(format!("{id}/{}", File::Playlist)).to_string()
 }

@@ -131,4 +131,4 @@ fn is_codec(codec: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

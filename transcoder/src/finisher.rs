@@ -28,6 +28,9 @@ const PIECE_BYTES_MAX: u64 = 16 << 20;
 /// Most bytes of pictures of one sheet that are held at a time. What is beyond stays black.
 const SHEET_BYTES_MAX: usize = 512 << 20;
 
+/// By how much the ladder may be shorter than what was recorded, in seconds.
+const SHORTER_S_MAX: f64 = 10.0;
+
 /// Finishes a job of which all tasks are done.
 pub(crate) async fn run(bench: Bench<'_>, plan: &Plan) -> Step<()> {
     let (stores, job) = (bench.stores, plan.job.as_str());
@@ -43,15 +46,31 @@ pub(crate) async fn run(bench: Bench<'_>, plan: &Plan) -> Step<()> {
     };
     let thumbnails = sheets(stores, bench.program, plan, &facts).await?;
     if thumbnails {
-        stores.create_file(job, thumbs::VTT, thumbs::vtt(plan, missing).into()).await?;
+        stores.create_file(job, thumbs::VTT, thumbs::vtt(plan, missing).into()).await.map(drop)?;
     }
     for (file, text) in &finished.media {
-        stores.create_file(job, file, text.clone().into()).await?;
+        stores.create_file(job, file, text.clone().into()).await.map(drop)?;
     }
+    keeps_all(stores, job, finished.duration_s).await?;
     let multivariant = if thumbnails { finished.multivariant.clone() } else { finished.without_thumbnails() };
     stores.put_file(job, &File::Playlist.to_string(), multivariant.into()).await?;
     stores.create_finished(job).await?;
     ready(stores, &Asset { duration_s: Some(rounded(finished.duration_s)), ..Asset::of(plan) }).await
+}
+
+/// What viewers have already must not become shorter: a fault if it is longer than what would take its place.
+async fn keeps_all(stores: &Stores, asset: &str, duration_s: f64) -> Step<()> {
+    let index = entry::file_key(asset, &File::Playlist.to_string());
+    if patiently(|| stores.egress.head(&index)).await?.is_none() {
+        return Ok(());
+    }
+    let there_s = stores.entry(asset).await?.as_deref().and_then(entry::duration_of).unwrap_or_default();
+    if there_s <= duration_s + SHORTER_S_MAX {
+        return Ok(());
+    }
+    Err(fault(format!(
+        "the recording lasts {there_s:.0} s, what was made of it only {duration_s:.0} s: it stays as it is"
+    )))
 }
 
 /// Says that an asset is ready.
@@ -84,7 +103,7 @@ async fn sheets(stores: &Stores, program: &Path, plan: &Plan, facts: &[TaskFacts
         let reels = place.reels(numbers, &pictures, &mut inits).await?;
         let (width, height) = thumbs::tile(plan);
         match draw(program, reels, (width, height)).await {
-            Ok(jpeg) => stores.create_file(&plan.job, &file, jpeg).await?,
+            Ok(jpeg) => stores.create_file(&plan.job, &file, jpeg).await.map(drop)?,
             Err(Trouble::Fault(why)) => {
                 tracing::warn!(job = plan.job, sheet, why, "thumbnails can't be made: the asset goes without");
                 return Ok(false);
@@ -180,4 +199,31 @@ fn join(init: &Bytes, chunk: &Bytes) -> Bytes {
     all.extend_from_slice(init);
     all.extend_from_slice(chunk);
     all.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::{Limits, Objects, Queue};
+
+    #[tokio::test]
+    async fn what_can_be_watched_does_not_become_shorter() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = async |name: &str| {
+            let url = format!("file:{}", dir.path().join(name).display());
+            Objects::open(&url, Limits::PATIENT).await.unwrap()
+        };
+        let queue = Queue::open("local:", dir.path()).await.unwrap();
+        let stores = Stores { ingest: open("ingest").await, egress: open("egress").await, queue };
+        let entry = r#"{"id":"foo-1","duration_s":60.0,"state":"transcoding"}"#;
+        stores.egress.put(&entry::key("foo-1"), entry.into(), "application/json").await.unwrap();
+        // There is nothing to watch.
+        assert_eq!(keeps_all(&stores, "foo-1", 20.0).await, Ok(()));
+        stores.put_file("foo-1", "index.m3u8", "#EXTM3U".into()).await.unwrap();
+        for (duration_s, kept) in [(61.0, true), (60.0, true), (50.0, true), (49.0, false)] {
+            assert_eq!(keeps_all(&stores, "foo-1", duration_s).await.is_ok(), kept, "{duration_s} s");
+        }
+        let words = keeps_all(&stores, "foo-1", 20.0).await.unwrap_err();
+        assert!(matches!(&words, Trouble::Fault(why) if why.contains("60 s") && why.contains("20 s")), "{words}");
+    }
 }

@@ -226,8 +226,9 @@ struct Rates {
 
 impl Rates {
     fn of(sizes: &[Size], plan: &Plan) -> Self {
-        // Only segments of at least half a target count for the peak (§4.4.6.2): a short one is nearly all key frame.
-        let long = |size: &&Size| size.seconds * 2.0 >= f64::from(plan.target_s);
+        // Short ones don't count for the peak (§4.4.6.2): they are nearly all key frame. Short by what segments are meant to
+        // last, not by the target: one long segment (a gap in the source) must not make all others short.
+        let long = |size: &&Size| size.seconds * 2000.0 >= f64::from(plan.segment_ms);
         let counted: Vec<&Size> = sizes.iter().filter(long).collect();
         let counted = if counted.is_empty() { sizes.iter().collect() } else { counted };
         let rate = |bytes: u64, seconds: f64| (bytes as f64 * 8.0 / seconds.max(0.001)).ceil() as u64;

@@ -89,8 +89,10 @@ pub struct JobState {
     pub done: BTreeSet<u32>,
     /// The highest number of an error of each part that had any.
     pub errors: BTreeMap<Part, u32>,
-    /// It has failed.
+    /// It has failed, or is too old.
     pub failed: bool,
+    /// It is too old.
+    pub expired: bool,
     /// Its playlists are there.
     pub finished: bool,
 }
@@ -106,7 +108,8 @@ pub fn state<'a>(job: &str, keys: impl IntoIterator<Item = &'a str>) -> JobState
         match parts.collect::<Vec<_>>()[..] {
             ["plan.json"] => state.planned = true,
             // What is too old to be kept is not made any more, either (the recorder's retention writes that).
-            ["failed.json" | "expired.json"] => state.failed = true,
+            ["expired.json"] => (state.failed, state.expired) = (true, true),
+            ["failed.json"] => state.failed = true,
             ["finished.json"] => state.finished = true,
             ["done", file] => {
                 if let Some(Part::Task(task)) = file.strip_suffix(".json").and_then(Part::parse) {

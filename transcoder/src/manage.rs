@@ -3,6 +3,7 @@
 //! Works on the stores and the queue alone: no transcoder need run, and any number may.
 
 use crate::entry::{self, Asset};
+use crate::finisher;
 use crate::jobs::{self, JobState};
 use crate::plan::Plan;
 use crate::source;
@@ -135,11 +136,11 @@ async fn job(stores: &Stores, name: &str, state: &JobState) -> Result<Job, Error
     } else if state.planned {
         match stores.plan(name).await {
             Ok(plan) => plan.map_or(0, |plan| plan.tasks.len()),
-            Err(Trouble::Fault(why)) => {
+            // One job must not keep all others from being shown.
+            Err(Trouble::Fault(why) | Trouble::Machine(why)) => {
                 reason = Some(why);
                 0
             }
-            Err(trouble) => return Err(trouble.into()),
         }
     } else {
         0
@@ -206,6 +207,11 @@ async fn send(stores: &Stores, plan: &Plan, state: &JobState) -> Result<usize, E
     }
     let transcoding = entry::State::Transcoding(plan.tasks.len());
     stores.write_entry(&Asset::of(plan), transcoding).await?;
+    // Whoever worked on it may have finished it meanwhile.
+    if stores.state(&plan.job).await?.finished {
+        finisher::ready(stores, &Asset::of(plan)).await?;
+        return Ok(0);
+    }
     stores.send_tasks(&plan.job, &tasks).await?;
     Ok(tasks.len())
 }

@@ -4,7 +4,7 @@
 //! A segment's bytes depend on the plan and on the units alone, and not on which segments the same child made before it.
 
 use crate::facts::{self, RungFacts};
-use crate::plan::{Plan, SoundPlan, Span};
+use crate::plan::{Plan, Run, SoundPlan, Span};
 use crate::planning::output_time;
 use crate::trouble::{Step, fault};
 use crate::work::{Work, segment};
@@ -15,7 +15,7 @@ use media::h264::VideoConfig;
 use media::mp4::{self, Track};
 use media::package::{Closed, Packaged, Packager, Unit};
 use media::route::File;
-use media::unit::AAC_FRAME_SAMPLES;
+use media::unit::{AAC_FRAME_SAMPLES, VIDEO_TIMESCALE};
 use std::collections::{HashMap, VecDeque};
 
 /// The audio rendition's folder.
@@ -26,6 +26,16 @@ const WHOLE: i64 = i64::MAX / 4;
 
 /// A picture's length where nothing tells it (90 kHz).
 const USUAL_PICTURE: i64 = 3000;
+
+/// Most that a segment may be on a rung, in bytes, and what each unit counts for besides its content.
+const SEGMENT_BYTES_MAX: usize = 256 << 20;
+const UNIT_BYTES: usize = 64;
+
+/// Longest block of sound, in bytes: ten times what AAC allows one of eight channels.
+const BLOCK_BYTES_MAX: usize = 64 << 10;
+
+/// How far outside its segment a unit's times may be, in pictures.
+const STRAY_PICTURES: i64 = 16;
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +83,8 @@ pub(crate) struct Packing<'a> {
     work: &'a Work,
     /// By rung: the hash of its init segment, and its codec.
     inits: HashMap<usize, (String, String)>,
-    open: HashMap<(usize, u32), Packager>,
+    /// With the bytes that they hold.
+    open: HashMap<(usize, u32), (Packager, usize)>,
     sound: Option<Sound<'a>>,
 }
 
@@ -102,12 +113,18 @@ impl<'a> Packing<'a> {
                 let number = self.number(rung, seq)?;
                 let run = usize::try_from(self.work.run).ok().and_then(|run| self.plan.runs.get(run));
                 let run = run.ok_or_else(|| fault("the plan is broken"))?;
+                self.check_times(run, number, [unit.dts, unit.pts])?;
+                let size = unit.data.len().saturating_add(UNIT_BYTES);
                 let at = |time| output_time(run, time);
                 let packaged = Unit { dts: at(unit.dts), pts: at(unit.pts), sync: unit.idr, data: unit.data };
-                let packager = self
+                let (packager, bytes) = self
                     .open
                     .entry((rung, number))
-                    .or_insert_with(|| Packager::new(Track::Video, WHOLE, USUAL_PICTURE));
+                    .or_insert_with(|| (Packager::new(Track::Video, WHOLE, USUAL_PICTURE), 0));
+                *bytes = bytes.saturating_add(size);
+                if *bytes > SEGMENT_BYTES_MAX {
+                    return Err(fault(format!("the encoder made segment {number} larger than 256 MiB")));
+                }
                 // One part a segment: nothing comes out before its end.
                 packager.push(seq, packaged, &mut Vec::new());
             }
@@ -119,18 +136,20 @@ impl<'a> Packing<'a> {
                     return Ok(());
                 }
                 let end = segment(self.plan, number).map(|segment| segment.at.saturating_add(segment.ticks));
-                let packager = self.open.remove(&(rung, number));
+                let packager = self.open.remove(&(rung, number)).map(|(packager, _)| packager);
                 out.push(match packager.and_then(|packager| close(packager, end)) {
                     Some((bytes, closed)) => self.picture(rung, number, &bytes, closed)?,
                     None => Made::Gap { rung, number },
                 });
             }
             FromVod::Packet { pts, data } => {
+                check_block(&data)?;
                 if let Some(sound) = &mut self.sound {
                     sound.packet(pts, data, out);
                 }
             }
             FromVod::Sound { seq, blocks } => {
+                blocks.iter().try_for_each(check_block)?;
                 if let Some(sound) = &mut self.sound {
                     sound.blocks(seq, blocks, out);
                 }
@@ -159,10 +178,26 @@ impl<'a> Packing<'a> {
         }
     }
 
+    /// Whether these are times of that segment, give or take: the encoder's process may have been taken over.
+    fn check_times(&self, run: &Run, number: u32, times: [i64; 2]) -> Step<()> {
+        let segment = segment(self.plan, number).ok_or_else(|| fault("the plan is broken"))?;
+        let (num, den) = (i64::from(run.frame_rate.0.max(1)), i64::from(run.frame_rate.1));
+        let picture = den.saturating_mul(i64::from(VIDEO_TIMESCALE)) / num;
+        let stray = picture.clamp(1, USUAL_PICTURE * 30).saturating_mul(STRAY_PICTURES);
+        let allowed = segment.start.saturating_sub(stray)..=segment.end.saturating_add(stray);
+        match times.iter().all(|time| allowed.contains(time)) {
+            true => Ok(()),
+            false => Err(fault(format!("the encoder put a picture into segment {number} that lies outside it"))),
+        }
+    }
+
     fn init(&mut self, rung: usize, config: &VideoConfig) -> Step<Made> {
         let size = (config.width(), config.height());
         let known = self.plan.rungs.get(rung).filter(|plan| (plan.width, plan.height) == size);
         known.ok_or_else(|| fault("the encoder made a picture of another size than the plan says"))?;
+        if self.inits.contains_key(&rung) {
+            return Err(fault("the encoder changed its configuration"));
+        }
         let bytes = mp4::init_video(config, self.plan.layout);
         let hash = facts::hash(&bytes);
         self.inits.insert(rung, (hash.clone(), config.codec_string()));
@@ -188,6 +223,13 @@ impl<'a> Packing<'a> {
         let number = u32::try_from(seq).ok().filter(|number| self.work.skip.contains_key(number));
         let known = number.filter(|_| rung < self.plan.rungs.len());
         known.ok_or_else(|| fault("the encoder made a segment that nobody asked for"))
+    }
+}
+
+fn check_block(block: &Bytes) -> Step<()> {
+    match block.len() {
+        0..=BLOCK_BYTES_MAX => Ok(()),
+        _ => Err(fault("the encoder gave a block of sound that is none: it is longer than 64 KiB")),
     }
 }
 

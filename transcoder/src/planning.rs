@@ -107,7 +107,7 @@ pub enum PlanError {
     #[error("it is larger than 200 GB")]
     Large,
     /// Too many objects.
-    #[error("it consists of more than 5000 files")]
+    #[error("it consists of more than 20000 files")]
     Files,
     /// Too much to be written down.
     #[error("it is too uneven to be planned: its timeline breaks too often")]

@@ -9,16 +9,28 @@ use crate::planning::{self, Input, ProbedReel};
 use crate::reader::Reader;
 use crate::source::{self, Ended, Kind};
 use crate::stores::Stores;
-use crate::trouble::{Step, fault, patiently};
+use crate::trouble::{Step, Trouble, fault, of_source, patiently};
 use codec::vod::{Effort, FromVod, Job, Reel, Tracks};
 use media::ladder::Ladder;
 use media::projection::Layout;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Most packets of one source that are looked at: twelve hours of 240 pictures a second, and sound.
 const STAMPS_MAX: usize = 16_000_000;
+
+/// Where the recorders' signs of life are, `{name}/{session}.json`.
+const SIGNS: &str = "sessions";
+
+/// Longest sign of life that is read, in bytes.
+const SIGN_BYTES_MAX: u64 = 64 << 10;
+
+/// By how much clocks of stores and origins may differ.
+const CLOCKS_APART: Duration = Duration::from_secs(600);
+
+/// A recorder that gave no sign for so long is gone. Others finish what it recorded long before.
+const SILENT: Duration = Duration::from_secs(900);
 
 /// A source that is there.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,14 +59,17 @@ pub(crate) async fn find(stores: &Stores, key: &str) -> Step<Option<Found>> {
             Ok(Some(Found { key: key.to_owned(), asset, layout: None, reels: Ok(vec![reel]) }))
         }
         Kind::Recording { name, session } => {
-            let text = patiently(|| stores.ingest.get_all(key, source::ENDED_BYTES_MAX)).await?;
-            let Some(text) = text else { return Ok(None) };
-            let ended = match Ended::parse(key, &text) {
+            let ended = match of_source(|| stores.ingest.get_all(key, source::ENDED_BYTES_MAX)).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(text)) => Ended::parse(key, &text).map_err(|bad| fault(bad.to_string())),
+                Err(trouble) => Err(trouble),
+            };
+            let ended = match ended {
                 Ok(ended) => ended,
                 Err(bad) => {
                     let id = nameless(&name, &session);
                     let asset = Asset { id, name, start_ms: modified_ms, duration_s: None };
-                    let reels = Err(fault(bad.to_string()));
+                    let reels = Err(bad);
                     return Ok(Some(Found { key: key.to_owned(), asset, layout: None, reels }));
                 }
             };
@@ -64,6 +79,59 @@ pub(crate) async fn find(stores: &Stores, key: &str) -> Step<Option<Found>> {
             Ok(Some(Found { key: key.to_owned(), asset, layout: Some(ended.layout), reels }))
         }
     }
+}
+
+/// The source that counts among the recordings of one broadcast: several origins may have received it, and all of them name
+/// the same asset. `None` while one of them is still recording: its own `ended.json` brings all of this up again.
+pub(crate) async fn best(stores: &Stores, found: Found) -> Step<Option<Found>> {
+    let Some(Kind::Recording { name, session }) = source::kind(&found.key) else { return Ok(Some(found)) };
+    if found.reels.is_err() {
+        return Ok(Some(found));
+    }
+    let entries = stores.list(&format!("{}/{name}", source::RECORDINGS)).await?;
+    // What ended before this began has no part in it, and need not be read.
+    let began = u64::try_from(found.asset.start_ms).unwrap_or_default();
+    let began = UNIX_EPOCH + Duration::from_millis(began).saturating_sub(CLOCKS_APART);
+    let others = entries.iter().filter(|entry| entry.key != found.key && entry.modified >= began);
+    let others = others.filter(|entry| matches!(source::kind(&entry.key), Some(Kind::Recording { .. })));
+    let (mut all, mut ended) = (Vec::new(), HashSet::from([session]));
+    for entry in others {
+        let Some(Kind::Recording { session, .. }) = source::kind(&entry.key) else { continue };
+        ended.insert(session);
+        all.extend(find(stores, &entry.key).await?.filter(|other| other.asset.id == found.asset.id));
+    }
+    for entry in stores.list(&format!("{SIGNS}/{name}")).await? {
+        let file = entry.key.rsplit_once('/').map_or("", |(_, file)| file);
+        let session = file.strip_suffix(".json").unwrap_or_default();
+        let silent = entry.modified.elapsed().is_ok_and(|since| since > SILENT);
+        if session.is_empty() || ended.contains(session) || silent {
+            continue;
+        }
+        let sign = patiently(|| stores.ingest.get_all(&entry.key, SIGN_BYTES_MAX)).await?;
+        let sign = sign.and_then(|text| serde_json::from_slice::<Sign>(&text).ok());
+        if sign.and_then(|sign| sign.asset).as_deref() == Some(found.asset.id.as_str()) {
+            tracing::info!(job = found.asset.id, session, "another origin still records the same: waiting for it");
+            return Ok(None);
+        }
+    }
+    all.push(found);
+    Ok(longest(all))
+}
+
+/// Of equal length the one whose key comes last.
+fn longest(all: Vec<Found>) -> Option<Found> {
+    let bytes = |found: &Found| {
+        let reels = found.reels.as_deref().unwrap_or_default();
+        reels.iter().fold(0_u64, |sum, reel| sum.saturating_add(reel.bytes))
+    };
+    all.into_iter().max_by(|a, b| (bytes(a), &a.key).cmp(&(bytes(b), &b.key)))
+}
+
+/// What is read of a session's sign of life.
+#[derive(serde::Deserialize)]
+struct Sign {
+    #[serde(default)]
+    asset: Option<String>,
 }
 
 /// The job of a recording whose `ended.json` can't be read: by its folder.
@@ -101,7 +169,11 @@ pub(crate) async fn plan(
         };
         planning::plan(&input)
     });
-    let planned = planned.await.map_err(|lost| fault(format!("planning failed: {lost}")))?;
+    let planned = planned.await.map_err(|lost| match lost.is_panic() {
+        true => fault(format!("planning failed: {lost}")),
+        // The process ends.
+        false => Trouble::Machine(format!("planning was broken off: {lost}")),
+    })?;
     planned.map_err(|error| fault(error.to_string()))
 }
 

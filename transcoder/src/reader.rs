@@ -5,7 +5,7 @@
 //! segments of two different films. A store that is away is waited for.
 
 use crate::plan::ReelPlan;
-use crate::trouble::{Step, Trouble, fault, patiently};
+use crate::trouble::{Step, Trouble, fault, of_source};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use store::{Error, Objects};
@@ -109,7 +109,7 @@ impl Reader {
 async fn fetch(ingest: Objects, reel: ReelPlan, number: u64) -> Step<Bytes> {
     let begin = number.saturating_mul(BLOCK_BYTES);
     let end = begin.saturating_add(BLOCK_BYTES).min(reel.bytes);
-    patiently(|| piece(&ingest, &reel, begin, end)).await?
+    of_source(|| piece(&ingest, &reel, begin, end)).await?
 }
 
 /// The inner result is what the store says of the source, the outer one whether it says anything.

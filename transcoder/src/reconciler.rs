@@ -8,7 +8,7 @@ use crate::finisher;
 use crate::jobs::{self, JobState};
 use crate::meters::{JobCounts, Meters};
 use crate::source::{self, Ended, Kind};
-use crate::stores::Stores;
+use crate::stores::{Failed, Stores};
 use crate::trouble::{Step, Trouble, patiently};
 use crate::worker::{fail, missing};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,6 +18,18 @@ use tokio::time::Instant;
 
 /// How long a source that was spoken of is not spoken of again: planning a long one takes minutes.
 const SPEAK_AGAIN: Duration = Duration::from_secs(900);
+
+/// How long an upload in a folder must not have been written to. Beside it must look the same twice.
+const COPYING: Duration = Duration::from_secs(10);
+
+/// A source that waits this long may have no message, however full the queue is.
+const FORGOTTEN: Duration = Duration::from_secs(1800);
+
+/// How long it is taken for granted that an entry stays right.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+
+/// How long after a job has failed its entry, if there is none, is written.
+const UNSAID: Duration = Duration::from_secs(24 * 3600);
 
 /// It looks for one part in so many of the time at most: large stores are looked through less often.
 const BUSY_ONE_IN: u32 = 20;
@@ -33,8 +45,8 @@ pub(crate) struct Reconciler {
     every: Duration,
     /// Sources by key, as they were seen last.
     seen: HashMap<String, Seen>,
-    /// Jobs whose entries are right.
-    settled: BTreeSet<String>,
+    /// Jobs whose entries are right, as of then.
+    settled: BTreeMap<String, Instant>,
     /// Looks in a row that found the queue empty.
     quiet: u32,
 }
@@ -50,7 +62,7 @@ struct Seen {
 
 impl Reconciler {
     pub(crate) fn new(stores: Stores, meters: Meters, every: Duration) -> Self {
-        Self { stores, meters, every, seen: HashMap::new(), settled: BTreeSet::new(), quiet: 0 }
+        Self { stores, meters, every, seen: HashMap::new(), settled: BTreeMap::new(), quiet: 0 }
     }
 
     /// Looks until it is dropped, which it may be at any moment.
@@ -71,10 +83,13 @@ impl Reconciler {
         let jobs = self.jobs().await?;
         let depth = patiently(|| self.stores.queue.depth()).await?;
         self.meters.looked(counts(&jobs), depth);
-        self.sources(&jobs).await?;
         self.quiet = if depth == Depth::default() { self.quiet.saturating_add(1) } else { 0 };
+        let local = matches!(self.stores.queue.address(), QueueAddress::Local);
         // SQS counts about, and late.
-        let enough = if matches!(self.stores.queue.address(), QueueAddress::Local) { 1 } else { 2 };
+        let enough = if local { 1 } else { 2 };
+        // A local queue takes no doubles.
+        self.sources(&jobs, local || self.quiet >= enough).await?;
+        self.settled.retain(|_, since| since.elapsed() < LOOK_AGAIN);
         for (job, state) in &jobs {
             let seen_to = if state.finished || state.failed {
                 self.settle(job, state).await
@@ -83,7 +98,7 @@ impl Reconciler {
             } else {
                 Ok(())
             };
-            passed_over(job, seen_to)?;
+            passed_over(job, seen_to);
         }
         Ok(())
     }
@@ -99,8 +114,8 @@ impl Reconciler {
         Ok(keys.into_iter().map(|(job, keys)| (job.to_owned(), jobs::state(job, keys))).collect())
     }
 
-    /// Speaks of sources that nobody has planned.
-    async fn sources(&mut self, jobs: &BTreeMap<String, JobState>) -> Step<()> {
+    /// Speaks of sources that nobody has planned: of all if it `may`, else of those that have waited long, once.
+    async fn sources(&mut self, jobs: &BTreeMap<String, JobState>, may: bool) -> Step<()> {
         let mut found = self.stores.list(source::UPLOADS).await?;
         found.extend(self.stores.list(source::RECORDINGS).await?);
         found.retain(|entry| source::kind(&entry.key).is_some());
@@ -115,15 +130,22 @@ impl Reconciler {
             if now.job.is_none() {
                 now.job = match self.job_of(&entry).await {
                     Ok(job) => job,
-                    Err(trouble) => passed_over(&entry.key, Err(trouble)).map(|()| None)?,
+                    Err(trouble) => {
+                        passed_over(&entry.key, Err(trouble));
+                        None
+                    }
                 };
             }
             let state = now.job.as_ref().and_then(|job| jobs.get(job));
             let open = !state.is_some_and(|state| state.planned || state.failed || state.finished);
             // In a folder a file may be half copied; whoever writes `ended.json` writes it at once.
-            let whole = known || !folder || !matches!(source::kind(&entry.key), Some(Kind::Upload));
-            let spoken = now.spoken.is_some_and(|spoken| spoken.elapsed() < SPEAK_AGAIN);
-            if open && whole && !spoken {
+            let copied = known && is_older(&entry, COPYING);
+            let whole = copied || !folder || !matches!(source::kind(&entry.key), Some(Kind::Upload));
+            let due = match now.spoken {
+                Some(spoken) => may && spoken.elapsed() >= SPEAK_AGAIN,
+                None => may || is_older(&entry, FORGOTTEN),
+            };
+            if open && whole && due {
                 tracing::info!(key = entry.key, "a source that nobody has planned yet");
                 self.stores.send_source(&entry.key).await?;
                 now.spoken = Some(Instant::now());
@@ -171,9 +193,15 @@ impl Reconciler {
         self.stores.send_tasks(job, &tasks).await
     }
 
+    /// Why a job has failed. If it has no `entry` that was removed with it, or never written, which shows by the time.
+    async fn failed(&self, job: &str, entry: bool) -> Step<Option<Failed>> {
+        let failed = self.stores.failed(job).await?;
+        Ok(if entry { Some(failed.unwrap_or_default()) } else { failed.filter(|failed| failed.is_within(UNSAID)) })
+    }
+
     /// Sees to it that an entry says how its job ended.
     async fn settle(&mut self, job: &str, state: &JobState) -> Step<()> {
-        if self.settled.contains(job) {
+        if self.settled.contains_key(job) {
             return Ok(());
         }
         let said = self.stores.entry(job).await?.as_deref().and_then(entry::state_of);
@@ -185,29 +213,37 @@ impl Reconciler {
             {
                 finisher::ready(&self.stores, &Asset::of(&plan)).await?;
             }
-        } else if !state.finished && said.as_deref() == Some("transcoding") {
-            let failed = self.stores.failed(job).await?.unwrap_or_default();
-            if let Some(plan) = self.stores.plan(job).await? {
-                fail(&self.stores, &Asset::of(&plan), &failed.why).await?;
+        } else if !state.finished
+            && (said.as_deref() == Some("transcoding") || (said.is_none() && !state.expired))
+            && let Some(failed) = self.failed(job, said.is_some()).await?
+        {
+            let planned = if state.planned { self.stores.plan(job).await? } else { None };
+            let known =
+                || Asset { id: job.to_owned(), name: failed.name.clone(), start_ms: failed.start_ms, duration_s: None };
+            let asset = planned.as_ref().map(Asset::of).or_else(|| (!failed.name.is_empty()).then(known));
+            if let Some(asset) = asset {
+                fail(&self.stores, &asset, &failed.why).await?;
             }
         }
         // What has failed may be tried again.
         if state.finished {
-            self.settled.insert(job.to_owned());
+            self.settled.insert(job.to_owned(), Instant::now());
         }
         Ok(())
     }
 }
 
 /// What is wrong with one job or source must not keep others from being looked at.
-fn passed_over(what: &str, seen_to: Step<()>) -> Step<()> {
-    match seen_to {
-        Err(Trouble::Fault(why)) => {
-            tracing::warn!(what, why, "passed over");
-            Ok(())
-        }
-        other => other,
+fn passed_over(what: &str, seen_to: Step<()>) {
+    // Stores that are away were waited for: this is about that one thing.
+    if let Err(trouble) = seen_to {
+        tracing::warn!(what, why = %trouble, "passed over");
     }
+}
+
+/// `true` also for what is dated after now: a camera's clock, which a copy has kept.
+fn is_older(entry: &Entry, than: Duration) -> bool {
+    entry.modified.elapsed().map_or(true, |age| age >= than)
 }
 
 fn counts(jobs: &BTreeMap<String, JobState>) -> JobCounts {

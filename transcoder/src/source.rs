@@ -23,7 +23,7 @@ const ENDED: &str = "ended.json";
 pub const ENDED_BYTES_MAX: u64 = 4 << 20;
 
 /// Most objects of one source.
-pub const PARTS_MAX: usize = 5000;
+pub const PARTS_MAX: usize = 20_000;
 
 /// Most bytes of one source.
 pub const SOURCE_BYTES_MAX: u64 = 200_000_000_000;
@@ -162,7 +162,7 @@ impl Ended {
             return Err(BadEnded("nothing of what came in was recorded"));
         }
         if written.parts.len() > PARTS_MAX {
-            return Err(BadEnded("it has more than 5000 parts"));
+            return Err(BadEnded("it has more than 20000 parts"));
         }
         let folder = format!("{RECORDINGS}/{name}/{session}/");
         let own = |part: &Part| part.key.strip_prefix(&folder).is_some_and(is_part);

@@ -7,12 +7,12 @@ use crate::event;
 use crate::facts::{FACTS_BYTES_MAX, TaskFacts};
 use crate::jobs::{self, AfterError, JobState, Part};
 use crate::plan::Plan;
-use crate::trouble::{Step, fault, patiently};
+use crate::trouble::{Step, Trouble, fault, patiently};
 use bytes::Bytes;
 use media::hls::date;
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{BATCH_MESSAGES_MAX, Creation, Entry, Objects, Outgoing, Queue};
 
 /// Longest plan, in bytes.
@@ -38,20 +38,22 @@ pub(crate) struct Stores {
 impl Stores {
     /// A job's plan, if there is one.
     pub(crate) async fn plan(&self, job: &str) -> Step<Option<Plan>> {
-        let text = self.text(&jobs::plan_key(job), PLAN_BYTES_MAX).await?;
-        text.map(|text| Plan::parse(&text).map_err(|bad| fault(bad.to_string()))).transpose()
+        let Some(text) = self.text(&jobs::plan_key(job), PLAN_BYTES_MAX).await? else { return Ok(None) };
+        known_version(&text, crate::plan::VERSION, "the plan")?;
+        Plan::parse(&text).map(Some).map_err(|bad| fault(bad.to_string()))
     }
 
-    /// Creates a plan; gives the one that counts, which may be another worker's.
-    pub(crate) async fn create_plan(&self, plan: Plan) -> Step<Plan> {
+    /// Creates a plan; gives the one that counts, which may be another worker's, and whether it is this one.
+    pub(crate) async fn create_plan(&self, plan: Plan) -> Step<(Plan, bool)> {
         let text = plan.to_json();
         if text.len() as u64 > PLAN_BYTES_MAX {
             return Err(fault(format!("its plan would have more than {} MiB", PLAN_BYTES_MAX >> 20)));
         }
         match self.create(&self.ingest, &jobs::plan_key(&plan.job), text.into(), JSON).await? {
-            Creation::Created => Ok(plan),
+            Creation::Created => Ok((plan, true)),
             Creation::AlreadyThere => {
-                self.plan(&plan.job).await?.ok_or_else(|| fault("its plan was removed as soon as it was there"))
+                let gone = || Trouble::Machine("its plan was removed as soon as it was there".to_owned());
+                Ok((self.plan(&plan.job).await?.ok_or_else(gone)?, false))
             }
         }
     }
@@ -85,6 +87,7 @@ impl Stores {
     /// A task's facts, if it is done.
     pub(crate) async fn facts(&self, job: &str, task: u32) -> Step<Option<TaskFacts>> {
         let Some(text) = self.text(&jobs::done_key(job, task), FACTS_BYTES_MAX).await? else { return Ok(None) };
+        known_version(&text, crate::facts::VERSION, "a task's facts")?;
         let facts = TaskFacts::parse(&text).filter(|facts| facts.task == task);
         facts.map(Some).ok_or_else(|| fault(format!("the facts of task {task} can't be read")))
     }
@@ -107,9 +110,18 @@ impl Stores {
     }
 
     /// A job has failed.
-    pub(crate) async fn create_failed(&self, job: &str, part: Part, why: &str, source: &str) -> Step<()> {
-        let failed = json!({ "why": cut(why), "step": part.to_string(), "at": date(now_ms()), "source": source });
-        self.create(&self.ingest, &jobs::failed_key(job), failed.to_string().into(), JSON).await.map(drop)
+    pub(crate) async fn create_failed(&self, asset: &Asset, part: Part, why: &str, source: &str) -> Step<()> {
+        let failed = Failed {
+            why: cut(why),
+            step: part.to_string(),
+            at: date(now_ms()),
+            source: source.to_owned(),
+            name: asset.name.clone(),
+            start_ms: asset.start_ms,
+        };
+        // Plain structs can always be written.
+        let text = serde_json::to_string(&failed).unwrap_or_default();
+        self.create(&self.ingest, &jobs::failed_key(&asset.id), text.into(), JSON).await.map(drop)
     }
 
     /// Why a job has failed, and its source, if it has.
@@ -125,9 +137,9 @@ impl Stores {
     }
 
     /// Creates a file of an asset.
-    pub(crate) async fn create_file(&self, asset: &str, file: &str, content: Bytes) -> Step<()> {
+    pub(crate) async fn create_file(&self, asset: &str, file: &str, content: Bytes) -> Step<Creation> {
         let key = entry::file_key(asset, file);
-        self.create(&self.egress, &key, content, content_type(file)).await.map(drop)
+        self.create(&self.egress, &key, content, content_type(file)).await
     }
 
     /// Writes a file of an asset in place of the one that may be there.
@@ -163,13 +175,43 @@ impl Stores {
 }
 
 /// `failed.json`
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub(crate) struct Failed {
     /// Words for the broadcaster.
     pub(crate) why: String,
+    /// The part of the job that failed.
+    pub(crate) step: String,
+    /// When.
+    pub(crate) at: String,
     /// The source's key.
     pub(crate) source: String,
+    /// What people call the asset; nothing if nobody noted it.
+    pub(crate) name: String,
+    /// When it began, UTC ms.
+    pub(crate) start_ms: i64,
+}
+
+impl Failed {
+    /// Whether it was within so long a time.
+    pub(crate) fn is_within(&self, time: Duration) -> bool {
+        let at = humantime::parse_rfc3339(&self.at).ok();
+        at.is_some_and(|at| at.elapsed().map_or(true, |since| since < time))
+    }
+}
+
+/// Another version's document is no fault of the source: during an upgrade a machine of that version can read it.
+fn known_version(text: &[u8], known: u32, what: &str) -> Step<()> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    match serde_json::from_slice::<Versioned>(text) {
+        Ok(Versioned { version }) if version != known => {
+            Err(Trouble::Machine(format!("{what} is of version {version}, this program knows {known}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The body is the word against doubles too: the same work need not wait twice.

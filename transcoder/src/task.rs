@@ -20,6 +20,7 @@ use media::route::File;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+use store::{Creation, Objects};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -66,7 +67,7 @@ pub(crate) async fn run(bench: Bench<'_>, plan: &Plan, number: u32) -> Step<Ende
     bench.meters.begin(&plan.job, number, lacking, usize::try_from(task.1.saturating_sub(task.0)).unwrap_or_default());
     if let Some(sound) = &plan.sound {
         let (file, bytes) = sound_init(sound)?;
-        bench.stores.create_file(&plan.job, &name(AUDIO, &file), bytes).await?;
+        bench.stores.create_file(&plan.job, &name(AUDIO, &file), bytes).await.map(drop)?;
     }
     for work in &works {
         let ended = encode(bench, plan, work, &mut known).await?;
@@ -89,7 +90,7 @@ async fn encode<'a>(bench: Bench<'_>, plan: &'a Plan, work: &'a Work, known: &mu
     let reader = Reader::new(bench.stores.ingest.clone(), reels);
     let mut driver = Driver::start(bench.program, Job::Encode(job), Reels::Stored(Box::new(reader))).await?;
     let mut packing = Packing::new(plan, work)?;
-    let mut uploads = Uploads { stores: bench.stores.clone(), job: plan.job.clone(), running: JoinSet::new() };
+    let mut uploads = Uploads::new(bench.stores.clone(), plan.job.clone());
     let mut pace = Pace::new(plan, work, bench);
     let mut made = Vec::new();
     packing.begin(&mut made);
@@ -104,12 +105,13 @@ async fn encode<'a>(bench: Bench<'_>, plan: &'a Plan, work: &'a Work, known: &mu
             match made {
                 Made::Init { rung, file, bytes } => {
                     // Whoever finds a segment finds its init.
-                    bench.stores.create_file(&plan.job, &name(rendition(plan, rung), &file), bytes).await?;
+                    let file = name(rendition(plan, rung), &file);
+                    bench.stores.create_file(&plan.job, &file, bytes).await.map(drop)?;
                 }
                 Made::Picture { rung, number, bytes, facts } => {
                     // Before it is stored: what was made and is not there was lost.
                     tracing::debug!(job = plan.job, segment = number, rung, "made");
-                    uploads.add(name(rendition(plan, rung), &segment(number)), bytes).await?;
+                    uploads.add((number, Some(rung)), name(rendition(plan, rung), &segment(number)), bytes).await?;
                     known.picture(number, rung, Some(facts));
                     pace.made(number);
                 }
@@ -119,12 +121,13 @@ async fn encode<'a>(bench: Bench<'_>, plan: &'a Plan, work: &'a Work, known: &mu
                 }
                 Made::Sound { number, bytes } => {
                     known.sound.insert(number, bytes.len() as u64);
-                    uploads.add(name(AUDIO, &segment(number)), bytes).await?;
+                    uploads.add((number, None), name(AUDIO, &segment(number)), bytes).await?;
                 }
             }
         }
         if ended {
-            uploads.finish().await?;
+            // What somebody else made first is what there is, whatever was made here.
+            uploads.finish().await?.into_iter().for_each(|found| known.add(found));
             return Ok(Ended::Done);
         }
         // At a segment's end, and nowhere else, is the moment to leave.
@@ -151,38 +154,45 @@ async fn look<'a>(stores: &Stores, plan: &'a Plan, task: (u32, u32)) -> Step<Kno
         for &(number, rung) in some {
             let folder = rung.map_or(AUDIO, |rung| rendition(plan, rung));
             let key = crate::entry::file_key(&plan.job, &name(folder, &segment(number)));
-            let egress = stores.egress.clone();
-            running.spawn(async move {
-                let object = patiently(|| egress.get_all(&key, SEGMENT_BYTES_MAX)).await?;
-                let Some(object) = object else { return Ok(None) };
-                let found = match rung {
-                    Some(rung) => facts::read_segment(&object).map(|facts| Found::Picture(number, rung, facts)),
-                    None => facts::read_sound(&object).map(|bytes| Found::Sound(number, bytes)),
-                };
-                found.map(Some).ok_or_else(|| fault(format!("{key} is there, but is no segment of this job")))
-            });
+            running.spawn(find(stores.egress.clone(), key, (number, rung)));
         }
         while let Some(looked) = running.join_next().await {
             let looked = looked.map_err(|lost| Trouble::Machine(format!("looking at an object failed: {lost}")))?;
-            match looked? {
-                Some(Found::Picture(number, rung, facts)) => known.picture(number, rung, Some(facts)),
-                Some(Found::Sound(number, bytes)) => {
-                    known.sound.insert(number, bytes);
-                }
-                None => {}
+            if let Some(found) = looked? {
+                known.add(found);
             }
         }
     }
     Ok(known)
 }
 
+/// Reads what the object of a segment (and a rung; none: its sound) says of itself, if it is there.
+async fn find(egress: Objects, key: String, (number, rung): (u32, Option<usize>)) -> Step<Option<Found>> {
+    let Some(object) = patiently(|| egress.get_all(&key, SEGMENT_BYTES_MAX)).await? else { return Ok(None) };
+    let found = match rung {
+        Some(rung) => facts::read_segment(&object).map(|facts| Found::Picture(number, rung, facts)),
+        None => facts::read_sound(&object).map(|bytes| Found::Sound(number, bytes)),
+    };
+    found.map(Some).ok_or_else(|| fault(format!("{key} is there, but is no segment of this job")))
+}
+
 /// An object that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Found {
     Picture(u32, usize, RungFacts),
     Sound(u32, u64),
 }
 
 impl Known<'_> {
+    fn add(&mut self, found: Found) {
+        match found {
+            Found::Picture(number, rung, facts) => self.picture(number, rung, Some(facts)),
+            Found::Sound(number, bytes) => {
+                self.sound.insert(number, bytes);
+            }
+        }
+    }
+
     fn picture(&mut self, number: u32, rung: usize, facts: Option<RungFacts>) {
         let rungs = self.rungs.entry(number).or_insert_with(|| vec![None; self.plan.rungs.len()]);
         if let Some(place) = rungs.get_mut(rung) {
@@ -220,34 +230,46 @@ struct Uploads {
     stores: Stores,
     job: String,
     /// Dropped, it ends what runs.
-    running: JoinSet<Step<()>>,
+    running: JoinSet<Step<Option<Found>>>,
+    /// What was there already.
+    found: Vec<Found>,
 }
 
 impl Uploads {
-    async fn add(&mut self, file: String, bytes: Bytes) -> Step<()> {
+    fn new(stores: Stores, job: String) -> Self {
+        Self { stores, job, running: JoinSet::new(), found: Vec::new() }
+    }
+
+    async fn add(&mut self, place: (u32, Option<usize>), file: String, bytes: Bytes) -> Step<()> {
         while let Some(stored) = self.running.try_join_next() {
-            stored_well(stored)?;
+            self.found.extend(stored_well(stored)?);
         }
         // The child waits: memory has no room for all that a slow store does not take.
         if self.running.len() >= AT_ONCE
             && let Some(stored) = self.running.join_next().await
         {
-            stored_well(stored)?;
+            self.found.extend(stored_well(stored)?);
         }
         let (stores, job) = (self.stores.clone(), self.job.clone());
-        self.running.spawn(async move { stores.create_file(&job, &file, bytes).await });
+        self.running.spawn(async move {
+            match stores.create_file(&job, &file, bytes).await? {
+                Creation::Created => Ok(None),
+                Creation::AlreadyThere => find(stores.egress.clone(), crate::entry::file_key(&job, &file), place).await,
+            }
+        });
         Ok(())
     }
 
-    async fn finish(&mut self) -> Step<()> {
+    /// Waits until all is stored; gives what others had stored before.
+    async fn finish(&mut self) -> Step<Vec<Found>> {
         while let Some(stored) = self.running.join_next().await {
-            stored_well(stored)?;
+            self.found.extend(stored_well(stored)?);
         }
-        Ok(())
+        Ok(std::mem::take(&mut self.found))
     }
 }
 
-fn stored_well(stored: Result<Step<()>, tokio::task::JoinError>) -> Step<()> {
+fn stored_well(stored: Result<Step<Option<Found>>, tokio::task::JoinError>) -> Step<Option<Found>> {
     stored.map_err(|lost| Trouble::Machine(format!("storing a segment failed: {lost}")))?
 }
 
@@ -314,4 +336,33 @@ fn segment(number: u32) -> File {
 /// A file of a rendition below `vod/{asset}/`.
 pub(crate) fn name(rendition: &str, file: &File) -> String {
     format!("hq/{rendition}/{file}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::{Limits, Queue};
+
+    #[tokio::test]
+    async fn facts_are_those_of_the_object_that_is_there_whoever_made_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = async |name: &str| {
+            let url = format!("file:{}", dir.path().join(name).display());
+            Objects::open(&url, Limits::PATIENT).await.unwrap()
+        };
+        let queue = Queue::open("local:", dir.path()).await.unwrap();
+        let stores = Stores { ingest: open("ingest").await, egress: open("egress").await, queue };
+        let (pictures, _) = facts::tests::segment();
+        let made = |codec: &str| Bytes::from([&facts::head("0123456789abcdef", codec)[..], &pictures].concat());
+        let (mine, theirs) = (made("avc1.640028"), made("avc1.64001f"));
+        let file = name("320w", &segment(3));
+        let store = async |bytes: &Bytes| {
+            let mut uploads = Uploads::new(stores.clone(), "foo-1".to_owned());
+            uploads.add((3, Some(1)), file.clone(), bytes.clone()).await?;
+            uploads.finish().await
+        };
+        assert_eq!(store(&theirs).await, Ok(Vec::new()));
+        let found = Found::Picture(3, 1, facts::read_segment(&theirs).unwrap());
+        assert_eq!(store(&mine).await, Ok(vec![found]));
+    }
 }

@@ -34,6 +34,18 @@ pub(crate) fn fault(words: impl Into<String>) -> Trouble {
     Trouble::Fault(words.into())
 }
 
+/// Asks for a source's own object. A store that says no to that says so of the source: a fault, in words. (If it says no to
+/// everything, the fault can't be noted either, and so isn't counted.)
+pub(crate) async fn of_source<T, F>(ask: impl FnMut() -> F) -> Step<T>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    patiently(ask).await.map_err(|trouble| match trouble {
+        Trouble::Machine(why) => fault(format!("the source can't be read: {why}")),
+        fault @ Trouble::Fault(_) => fault,
+    })
+}
+
 /// Asks a store or queue until it answers, or has said no several times. What is wrong in itself is a fault.
 pub(crate) async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Step<T>
 where
@@ -107,6 +119,9 @@ mod tests {
         };
         assert!(matches!(patiently(ask).await, Err(Trouble::Machine(_))));
         assert_eq!(asked.get(), 5);
+        // Of a source it is what the broadcaster must know.
+        let words = of_source(ask).await.unwrap_err();
+        assert!(matches!(&words, Trouble::Fault(why) if why.starts_with("the source can't be read")), "{words}");
     }
 
     #[tokio::test]

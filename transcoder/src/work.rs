@@ -10,7 +10,8 @@ use codec::vod::{EncodeJob, Reel, RungJob, SegmentJob, SoundJob, SoundSpan};
 use media::unit::AAC_FRAME_SAMPLES;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How much longer than its blocks a span of copied sound is looked for, in blocks: packets' times jitter.
+/// How much before and behind its blocks a span of copied sound is looked for, in blocks: packets' times jitter. What comes before
+/// the first span is dropped again.
 const SLACK_BLOCKS: i64 = 8;
 
 /// What exists already, of one task.
@@ -124,9 +125,10 @@ fn sound_job(plan: &Plan, work: &Work, sound: &SoundPlan) -> SoundJob {
     match sound.encode {
         Some(bitrate) => SoundJob::Encode { sample_rate: sound.sample_rate, channels: sound.channels, bitrate, spans },
         None => {
-            let blocks = i64::from(last.blocks).saturating_add(SLACK_BLOCKS);
-            let end = last.start.saturating_add(blocks.saturating_mul(i64::from(AAC_FRAME_SAMPLES)));
-            SoundJob::Copy { start: first.start, end }
+            let block = i64::from(AAC_FRAME_SAMPLES);
+            let slack = SLACK_BLOCKS.saturating_mul(block);
+            let end = last.start.saturating_add(i64::from(last.blocks).saturating_mul(block));
+            SoundJob::Copy { start: first.start.saturating_sub(slack), end: end.saturating_add(slack) }
         }
     }
 }
@@ -223,7 +225,10 @@ pub(crate) mod tests {
         let (first, reels) = job(&plan, &works[0]).unwrap();
         assert_eq!((reels, first.reels.len(), first.seek), ((2, 4), 2, 180_000));
         assert_eq!(first.segments.iter().map(|s| s.seq).collect::<Vec<_>>(), [2, 3]);
-        assert_eq!(first.sound, SoundJob::Copy { start: 3 * 48_000 + 2048, end: 3 * 48_000 + 2048 + 53 * 1024 });
+        assert_eq!(
+            first.sound,
+            SoundJob::Copy { start: 3 * 48_000 + 2048 - 8 * 1024, end: 3 * 48_000 + 2048 + 53 * 1024 }
+        );
         let (second, reels) = job(&plan, &works[1]).unwrap();
         assert_eq!((reels, second.segments.len()), ((4, 6), 2));
     }

@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::probing::{self, Found};
 use crate::stores::Stores;
 use crate::task::{self, Bench, Ended};
-use crate::trouble::{Step, Trouble, pause};
+use crate::trouble::{Step, Trouble, fault, pause};
 use codec::vod::Effort;
 use media::ladder::Ladder;
 use std::collections::BTreeSet;
@@ -23,8 +23,16 @@ use std::time::Duration;
 use store::{Error, Heartbeat, QueueAddress, WAIT_MAX};
 use tokio::task::JoinHandle;
 
-/// How long a message that this machine can't work off is kept before somebody else may have it: it would only come back.
+/// How long a message whose work failed is kept from everybody: time for another machine to be free, and for what was wrong
+/// to pass.
+const FAULT_PAUSE: Duration = Duration::from_secs(5);
+
+/// The same if this machine can't work it off, for each time that it was received, and at most.
 const MACHINE_PAUSE: Duration = Duration::from_secs(15);
+const MACHINE_PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// From so many messages in a row on that this machine could not work off, it waits before it takes another.
+const UNFIT_MIN: u32 = 3;
 
 /// Works messages off. Cloning gives another handle to the same.
 #[derive(Debug, Clone)]
@@ -48,7 +56,9 @@ enum Fate {
     Done,
     /// It is tried again, by whoever gets it.
     GiveBack,
-    /// It is tried again, but not at once.
+    /// An error was counted: it is tried again, but not at once.
+    Again,
+    /// This machine can't do it now: it is tried again later.
     Pause,
     /// It is nobody's work: it comes again when its time is over, and then to the dead.
     Leave,
@@ -57,7 +67,7 @@ enum Fate {
 impl Worker {
     /// Works until it is to leave.
     pub(crate) async fn run(&self) {
-        let mut failures: u32 = 0;
+        let (mut failures, mut unfit): (u32, u32) = (0, 0);
         loop {
             self.meters.idle(None);
             tokio::select! {
@@ -67,7 +77,15 @@ impl Worker {
                 Ok(None) => failures = 0,
                 Ok(Some(message)) => {
                     failures = 0;
-                    self.work_off(message).await;
+                    let able = self.work_off(message).await != Some(Fate::Pause);
+                    unfit = if able { 0 } else { unfit.saturating_add(1) };
+                    // A machine that can do nothing at all must not go through the whole queue.
+                    if unfit >= UNFIT_MIN {
+                        tokio::select! {
+                            () = tokio::time::sleep(pause(unfit)) => {}
+                            () = self.leaving.told_to_leave() => {}
+                        }
+                    }
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
@@ -96,54 +114,96 @@ impl Worker {
         Ok(messages.into_iter().next())
     }
 
-    async fn work_off(&self, message: store::Message) {
+    /// Works a message off; says what became of it, if that was ours to say.
+    async fn work_off(&self, message: store::Message) -> Option<Fate> {
         let heartbeat = Heartbeat::start(self.stores.queue.clone(), &message, self.visibility);
         let worker = self.clone();
         let body = message.body.clone();
         // In a task of its own: a defect ends the message, not the worker.
-        let mut work = tokio::spawn(async move { worker.read(&body).await });
-        let fate = tokio::select! {
-            biased;
-            () = heartbeat.lost() => {
-                tracing::warn!(id = message.id, "the message was lost to somebody else: its work is dropped");
-                stop(work).await;
-                self.leaving.hold(InHand::default());
-                return;
+        let again = message.receive_count > 1;
+        let mut work = tokio::spawn(async move { worker.read(&body, again).await });
+        let mut defects: u32 = 0;
+        let fate = loop {
+            tokio::select! {
+                biased;
+                () = heartbeat.lost() => {
+                    tracing::warn!(id = message.id, "the message was lost to somebody else: its work is dropped");
+                    stop(work).await;
+                    self.leaving.hold(InHand::default());
+                    return None;
+                }
+                () = self.leaving.let_go() => {
+                    tracing::info!(id = message.id, "leaving: the message is given back");
+                    stop(work).await;
+                    break Fate::GiveBack;
+                }
+                ended = &mut work => match ended {
+                    Ok(fate) => break fate,
+                    Err(defect) if defects == 0 => {
+                        tracing::error!(id = message.id, %defect, "a defect: it is counted as an error");
+                        defects = 1;
+                        let (worker, body) = (self.clone(), message.body.clone());
+                        work = tokio::spawn(async move { worker.defect(&body).await });
+                    }
+                    Err(defect) => {
+                        tracing::error!(id = message.id, %defect, "a defect: the message is left for the dead letters");
+                        break Fate::Leave;
+                    }
+                },
             }
-            () = self.leaving.let_go() => {
-                tracing::info!(id = message.id, "leaving: the message is given back");
-                stop(work).await;
-                Fate::GiveBack
-            }
-            fate = &mut work => fate.unwrap_or_else(|defect| {
-                tracing::error!(id = message.id, %defect, "a defect: the message is left for the dead letters");
-                Fate::Leave
-            }),
         };
         self.leaving.hold(InHand::default());
-        if fate == Fate::Pause {
-            tokio::select! {
-                () = heartbeat.lost() => {}
-                () = self.leaving.told_to_leave() => {}
-                () = tokio::time::sleep(MACHINE_PAUSE) => {}
-            }
-        }
-        let ended = match fate {
-            Fate::Done => heartbeat.done().await,
-            Fate::GiveBack | Fate::Pause => heartbeat.give_back().await,
-            Fate::Leave => {
+        // Who leaves has no say in when it comes again.
+        let wait = wait(fate, message.receive_count).filter(|_| !self.leaving.is_told());
+        let ended = match (fate, wait) {
+            (Fate::Done, _) => heartbeat.done().await,
+            (Fate::Leave, _) => {
                 heartbeat.stop().await;
                 Ok(())
+            }
+            (_, None) => heartbeat.give_back().await,
+            (_, Some(wait)) => {
+                if heartbeat.stop().await {
+                    self.stores.queue.extend(&message.receipt, wait).await
+                } else {
+                    Ok(())
+                }
             }
         };
         if let Err(error) = ended {
             // It comes again, and is found done.
             tracing::warn!(id = message.id, %error, "a message could not be put away");
         }
+        Some(fate)
     }
 
-    /// Works off all that a body asks for.
-    async fn read(&self, body: &str) -> Fate {
+    /// What becomes of a message whose work had a defect: an error of the part that it speaks of.
+    async fn defect(&self, body: &str) -> Fate {
+        let asked = event::parse(body, self.stores.ingest.place()).unwrap_or_default();
+        // Of several it is not known which.
+        let [message] = asked.as_slice() else { return Fate::Leave };
+        let counted = match message {
+            Message::Task { job, task } => self.defect_of_task(job, *task).await,
+            Message::Source { key } => match probing::find(&self.stores, key).await {
+                Ok(Some(found)) => self.trouble(&found.asset, key, Part::Plan, defect()).await,
+                Ok(None) => Ok(Fate::Done),
+                Err(trouble) => Err(trouble),
+            },
+        };
+        counted.unwrap_or(Fate::Leave)
+    }
+
+    async fn defect_of_task(&self, job: &str, number: u32) -> Step<Fate> {
+        let state = self.stores.state(job).await?;
+        let part = if state.done.contains(&number) { Part::Finish } else { Part::Task(number) };
+        match self.plan(job).await? {
+            Some(plan) => self.trouble(&Asset::of(&plan), &plan.source.key, part, defect()).await,
+            None => Ok(Fate::Done),
+        }
+    }
+
+    /// Works off all that a body asks for. It may be one that was received before (`again`).
+    async fn read(&self, body: &str, again: bool) -> Fate {
         let asked = match event::parse(body, self.stores.ingest.place()) {
             Ok(asked) => asked,
             Err(not_ours) => {
@@ -156,7 +216,7 @@ impl Worker {
         for message in asked {
             let one = match &message {
                 Message::Task { job, task } => self.task(job, *task).await,
-                Message::Source { key } => self.source(key).await,
+                Message::Source { key } => self.source(key, again).await,
             };
             let one = one.unwrap_or_else(|trouble| {
                 tracing::warn!(%trouble, ?message, "can't be worked off here now");
@@ -204,15 +264,19 @@ impl Worker {
     }
 
     /// Plans a source if nobody has, and sends its tasks.
-    async fn source(&self, key: &str) -> Step<Fate> {
-        let Some(found) = probing::find(&self.stores, key).await? else { return Ok(Fate::Done) };
-        let job = found.asset.id.as_str();
-        let state = self.stores.state(job).await?;
+    async fn source(&self, key: &str, again: bool) -> Step<Fate> {
+        let Some(mut found) = probing::find(&self.stores, key).await? else { return Ok(Fate::Done) };
+        let state = self.stores.state(&found.asset.id).await?;
         if state.failed {
             return Ok(Fate::Done);
         }
-        let plan = match self.plan_of(&found, &state).await {
-            Ok(plan) => plan,
+        if !state.planned {
+            let Some(best) = probing::best(&self.stores, found).await? else { return Ok(Fate::Done) };
+            found = best;
+        }
+        let (job, key) = (found.asset.id.as_str(), found.key.as_str());
+        let (plan, new) = match self.plan_of(&found, &state).await {
+            Ok(planned) => planned,
             Err(trouble) => return self.trouble(&found.asset, key, Part::Plan, trouble).await,
         };
         if !state.finished {
@@ -224,23 +288,28 @@ impl Worker {
         if missing.is_empty() || state.finished {
             return self.finish_if_done(&plan, &state).await;
         }
-        self.stores.send_tasks(job, &missing).await?;
+        // Of a double all are sent already, and who has made the plan sends them; if that one died, the message comes again.
+        // A local queue takes no doubles.
+        if new || again || matches!(self.stores.queue.address(), QueueAddress::Local) {
+            self.stores.send_tasks(job, &missing).await?;
+        }
         Ok(Fate::Done)
     }
 
-    async fn plan_of(&self, found: &Found, state: &JobState) -> Step<Arc<Plan>> {
+    /// The plan of a source, and whether it was made here.
+    async fn plan_of(&self, found: &Found, state: &JobState) -> Step<(Arc<Plan>, bool)> {
         let job = found.asset.id.as_str();
         if state.planned
             && let Some(plan) = self.plan(job).await?
         {
-            return Ok(plan);
+            return Ok((plan, false));
         }
         self.meters.doing("planning", job);
         let planned = probing::plan(&self.stores, &self.program, found, &self.ladder, self.effort).await?;
-        let plan = self.stores.create_plan(planned).await?;
+        let (plan, new) = self.stores.create_plan(planned).await?;
         let seconds = Asset::of(&plan).duration_s.unwrap_or_default();
         tracing::info!(job, source = found.key, seconds, tasks = plan.tasks.len(), "planned");
-        Ok(self.remember(plan))
+        Ok((self.remember(plan), new))
     }
 
     /// Finishes a job of which nothing is missing.
@@ -270,16 +339,25 @@ impl Worker {
             Trouble::Fault(why) => why,
             Trouble::Machine(_) => return Err(trouble),
         };
+        // Whoever ends this process may have ended its child first.
+        if self.leaving.is_told() {
+            return Err(Trouble::Machine(why));
+        }
         let job = asset.id.as_str();
+        let state = self.stores.state(job).await?;
+        if is_over(&state, part) {
+            tracing::info!(job, %part, why, "an error of what somebody else has made: it isn't counted");
+            return Ok(Fate::Done);
+        }
         self.meters.error();
         match self.stores.count_error(job, part, &why).await? {
             AfterError::Again => {
                 tracing::warn!(job, %part, why, "an error was counted; it is tried again");
-                Ok(Fate::GiveBack)
+                Ok(Fate::Again)
             }
             AfterError::GiveUp => {
                 tracing::error!(job, %part, why, "the job has failed");
-                self.stores.create_failed(job, part, &why, source).await?;
+                self.stores.create_failed(asset, part, &why, source).await?;
                 fail(&self.stores, asset, &why).await?;
                 Ok(Fate::Done)
             }
@@ -317,6 +395,30 @@ pub(crate) async fn fail(stores: &Stores, asset: &Asset, reason: &str) -> Step<(
     stores.write_entry(asset, State::Failed { reason, instant }).await
 }
 
+/// How long a message with this fate, received so many times, stays away; `None`: it may come back at once.
+fn wait(fate: Fate, received: u32) -> Option<Duration> {
+    match fate {
+        Fate::Again => Some(FAULT_PAUSE),
+        // Ever longer: each time counts towards the dead letters.
+        Fate::Pause => Some(MACHINE_PAUSE.saturating_mul(received.max(1)).min(MACHINE_PAUSE_MAX)),
+        Fate::Done | Fate::GiveBack | Fate::Leave => None,
+    }
+}
+
+/// Whether an error of this part means nothing any more.
+fn is_over(state: &JobState, part: Part) -> bool {
+    let made = match part {
+        Part::Plan => state.planned,
+        Part::Task(number) => state.done.contains(&number),
+        Part::Finish => false,
+    };
+    made || state.failed || state.finished
+}
+
+fn defect() -> Trouble {
+    fault("live360 has a defect that this source brings out")
+}
+
 /// Ends work and waits until it is gone.
 async fn stop(work: JoinHandle<Fate>) {
     work.abort();
@@ -336,4 +438,34 @@ fn tasks(plan: &Plan) -> u32 {
 /// What is known of a job whose plan can't be read.
 fn unplanned(job: &str) -> Asset {
     Asset { id: job.to_owned(), name: job.to_owned(), start_ms: 0, duration_s: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_waits_for_another_machine_and_what_this_one_cannot_do_ever_longer() {
+        for (fate, received, seconds) in [
+            (Fate::GiveBack, 9, None),
+            (Fate::Again, 1, Some(5)),
+            (Fate::Again, 3, Some(5)),
+            (Fate::Pause, 0, Some(15)),
+            (Fate::Pause, 1, Some(15)),
+            (Fate::Pause, 4, Some(60)),
+            (Fate::Pause, u32::MAX, Some(300)),
+        ] {
+            assert_eq!(wait(fate, received), seconds.map(Duration::from_secs), "{fate:?} {received}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_what_somebody_else_has_made_means_nothing() {
+        let state = JobState { planned: true, done: [1].into(), ..JobState::default() };
+        for (part, over) in [(Part::Plan, true), (Part::Task(0), false), (Part::Task(1), true), (Part::Finish, false)] {
+            assert_eq!(is_over(&state, part), over, "{part}");
+            assert!(is_over(&JobState { finished: true, ..JobState::default() }, part), "{part}");
+            assert!(is_over(&JobState { failed: true, ..JobState::default() }, part), "{part}");
+        }
+    }
 }

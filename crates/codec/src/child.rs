@@ -86,7 +86,8 @@ impl Child {
     /// parent), at a lower priority than the parent's. Settings that the ladder refuses come back as
     /// [`FromLadder::Failed`].
     pub async fn spawn(exe: &Path, settings: Settings, limits: Limits) -> Result<Self, Error> {
-        let bounds = spawn::Bounds { memory_bytes: limits.memory_bytes, cpu_s: None, files: None, niceness: NICENESS };
+        let (memory_bytes, niceness) = (limits.memory_bytes, NICENESS);
+        let bounds = spawn::Bounds { memory_bytes, cpu_s: None, files: None, niceness, expendable: false };
         let mut process = spawn::spawn(exe, COMMAND, bounds).await?;
         let piped = || Error::Io { what: "the ladder's pipes", source: std::io::ErrorKind::BrokenPipe.into() };
         let stdin = process.stdin.take().ok_or_else(piped)?;

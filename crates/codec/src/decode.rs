@@ -53,7 +53,8 @@ impl Video {
     /// damage. Packets' times are in 90 kHz.
     pub(crate) fn open_any(parameters: codec::Parameters) -> Result<Self, Error> {
         quieten();
-        let found = codec::decoder::find(parameters.id()).ok_or(Error::Missing("decoder for this file's pictures"))?;
+        let found = codec::decoder::find(parameters.id())
+            .ok_or_else(|| Error::source("nothing here can decode the file's pictures"))?;
         let mut context = codec::Context::new_with_codec(found);
         // SAFETY: a context of ours that is not open yet, checked before it is used, and plain fields.
         unsafe {

@@ -77,6 +77,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the machine or its installation is to blame, and not what was to be worked on.
+    pub(crate) fn is_machine(&self) -> bool {
+        match self {
+            Self::Missing(_) | Self::UnknownOption { .. } | Self::OptionNotTaken { .. } => true,
+            Self::Io { .. } | Self::Wire(_) => true,
+            // Memory is limited, whatever the machine has.
+            Self::Memory(_) | Self::Libav { .. } | Self::Setting { .. } | Self::Picture(_) | Self::Config(_) => false,
+            Self::Source(_) | Self::Job(_) | Self::RungEnded => false,
+        }
+    }
+
     /// A file that can't be worked with.
     pub(crate) fn source(why: impl Into<String>) -> Self {
         Self::Source(why.into())

@@ -23,5 +23,10 @@ pub use error::Error;
 /// Keeps libav's log to what went wrong: its chatter goes to stderr, which belongs to the program.
 pub(crate) fn quieten() {
     static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Warning));
+    ONCE.call_once(loud);
+}
+
+/// The log as [`quieten`] leaves it.
+pub(crate) fn loud() {
+    ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Warning);
 }

@@ -269,6 +269,8 @@ pub enum FromVod {
     Failed {
         /// Words for the broadcaster.
         why: String,
+        /// Whether the machine, the installation or somebody's signal is to blame and not the source: somebody else may try.
+        machine: bool,
     },
     /// All is given.
     Done,

@@ -152,6 +152,9 @@ impl Options {
             Delay::Preset => {
                 params.push(("rc-lookahead", self.lookahead().to_string()));
                 params.push(("ref", self.refs().to_string()));
+                // With mbtree a fresh encoder's first IDR gets no more bits than the pictures that refer to it; in one long
+                // encode it would get its ip_ratio.
+                params.push(("zones", "0,0,b=1.4".to_owned()));
             }
         }
         params

@@ -21,6 +21,12 @@ const PLAYLIST_TYPE: HeaderValue = HeaderValue::from_static("application/vnd.app
 /// Digits of an ETag that is made here: half of a SHA-256.
 const TAG_BYTES: usize = 16;
 
+/// What is further behind the tip than this is not live any more: no player who wants to be live is.
+const PAST: Duration = Duration::from_secs(120);
+
+/// Where segments are long, at least as many count as live.
+const LIVE_SEGMENTS_MIN: u128 = 8;
+
 /// One version of a playlist.
 #[derive(Debug)]
 pub(crate) struct Version {
@@ -78,6 +84,8 @@ pub(crate) enum Place {
 pub(crate) enum Listed {
     /// The playlist lists it, or it is of a kind that is never waited for.
     Now(Source),
+    /// The same, far behind what is live.
+    Past(Source),
     /// It is the next one: to be waited for. The board tells when it is listed.
     Next(Source, Board),
     /// It is not, and won't be for a while.
@@ -110,6 +118,18 @@ impl Board {
             Ok(came) => came,
             // A board that is gone has nothing more to say.
             Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Listed {
+    /// Of which lineage it is. `None`: of none.
+    pub(crate) fn lineage(&self) -> Option<u32> {
+        match self {
+            Self::Now(source) | Self::Past(source) | Self::Next(source, _) | Self::Unknown(source) => {
+                Some(source.lineage)
+            }
+            Self::Gone => None,
         }
     }
 }
@@ -175,6 +195,12 @@ impl Version {
         msn < self.text.first().saturating_sub(listed)
     }
 
+    /// Whether a number is far behind what is live.
+    fn is_past(&self, msn: u64) -> bool {
+        let live = PAST.as_millis() / self.facts.target.as_millis().max(1);
+        u128::from(self.facts.tip.open.saturating_sub(msn)) > live.max(LIVE_SEGMENTS_MIN)
+    }
+
     /// Whether a file is the next one to come.
     pub(crate) fn hints(&self, file: &File) -> bool {
         let tip = self.facts.tip;
@@ -197,6 +223,7 @@ impl Version {
 pub(super) fn listed(version: &Version, file: &File, source: Source, board: impl FnOnce() -> Board) -> Listed {
     match file {
         File::Segment(msn) | File::Part(msn, _) if version.is_long_gone(*msn) => Listed::Gone,
+        File::Segment(msn) | File::Part(msn, _) if version.lists(file) && version.is_past(*msn) => Listed::Past(source),
         File::Segment(_) | File::Part(..) if version.lists(file) => Listed::Now(source),
         File::Segment(_) | File::Part(..) if version.hints(file) => Listed::Next(source, board()),
         File::Segment(_) | File::Part(..) => Listed::Gone,

@@ -114,11 +114,11 @@ fn speaks_for_many(peer: IpAddr) -> bool {
     }
 }
 
-/// What counts as one address: whoever has an IPv6 address has the whole /64 around it.
+/// What counts as one address: whoever has an IPv6 address has the /64 around it, and often gets a whole /48 (RFC 6177).
 fn block(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(_) => peer,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 80))),
     }
 }
 
@@ -142,7 +142,8 @@ mod tests {
         let _third = park(&parking, "192.0.2.1").unwrap();
         let _six = ["2001:db8::1", "2001:db8::2"].map(|peer| park(&parking, peer).unwrap());
         assert_eq!(park(&parking, "2001:db8::3").unwrap_err(), Failure::Crowd);
-        assert!(park(&parking, "2001:db8:0:1::1").is_ok());
+        assert_eq!(park(&parking, "2001:db8:0:1::1").unwrap_err(), Failure::Crowd, "of the same /48");
+        assert!(park(&parking, "2001:db8:1::1").is_ok());
     }
 
     #[test]

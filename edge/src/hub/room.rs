@@ -11,7 +11,7 @@ use crate::key::{Directives, Key};
 use crate::ledger::Charge;
 use crate::playlist::Text;
 use crate::policy::QUICK_WAIT;
-use crate::trail::Trail;
+use crate::trail::{Shortest, Trail};
 use crate::upstream::Wait;
 use http::StatusCode;
 use media::name::StreamName;
@@ -46,13 +46,15 @@ pub(super) struct Room {
 #[derive(Debug)]
 struct State {
     stream: Stream,
-    /// The shortest way by which a viewer came.
-    trail: Trail,
+    /// The shortest way by which a viewer came lately.
+    ways: Shortest,
     /// What pays for what followers have seen: the playlist that came last, by track and origin.
     paid: HashMap<(Track, usize), Charge>,
     boards: HashMap<Track, Pinboard>,
     /// Whether a keeper is at work.
     kept: bool,
+    /// Whether it had to make place for another.
+    closed: bool,
     left: Instant,
 }
 
@@ -69,8 +71,11 @@ impl Room {
     pub(super) fn new(name: StreamName, timing: Timing, lineage: u32, trail: Trail, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
         let stream = Stream::new(shared.upstream.count(), timing, lineage, now);
+        // Viewers who wait are silent for as long as that.
+        let window = timing.idle.saturating_add(shared.policy.parked(timing.target));
+        let ways = Shortest::new(trail, window, now);
         let (boards, paid) = (HashMap::new(), HashMap::new());
-        let state = Mutex::new(State { stream, trail, paid, boards, kept: false, left: now });
+        let state = Mutex::new(State { stream, ways, paid, boards, kept: false, closed: false, left: now });
         Self { name, state, wake: Notify::new(), again: Notify::new(), shared }
     }
 
@@ -79,7 +84,10 @@ impl Room {
     pub(super) fn ask(self: &Arc<Self>, track: Track, trail: &Trail) -> Option<(Board, bool)> {
         let now = Instant::now();
         let mut state = self.lock();
-        let shorter = trail.len() < state.trail.len();
+        if state.closed {
+            return None;
+        }
+        let shorter = state.ways.came(trail, now);
         if state.kept
             && !shorter
             && let Some(board) = state.boards.get(&track)
@@ -88,7 +96,7 @@ impl Room {
             return Some((Board(board.notice.subscribe()), false));
         }
         if shorter {
-            self.shorten(&mut state, trail);
+            self.forgive(&mut state);
         }
         for changed in state.stream.on(Event::Asked(track), now) {
             self.hang(&mut state, changed, now);
@@ -120,8 +128,7 @@ impl Room {
 
     /// Of the ways by which viewers come the shortest is told upstream: nobody makes a ring out of a straight line by
     /// what he says.
-    fn shorten(&self, state: &mut State, trail: &Trail) {
-        state.trail = trail.clone();
+    fn forgive(&self, state: &mut State) {
         // What was refused for the longer one says nothing any more.
         let loops = |failure: &Failure| *failure == Failure::Origin(StatusCode::LOOP_DETECTED);
         state.stream.forgive(loops);
@@ -129,7 +136,7 @@ impl Room {
     }
 
     fn trail(&self) -> Trail {
-        self.lock().trail.clone()
+        self.lock().ways.get().clone()
     }
 
     /// Where a media file comes from.
@@ -202,6 +209,34 @@ impl Room {
             (_, false) => remembered.saturating_mul(60),
         };
         !state.kept && now.saturating_duration_since(state.left) >= long
+    }
+
+    /// Whose it is.
+    pub(super) fn name(&self) -> &StreamName {
+        &self.name
+    }
+
+    /// Whether no origin is known to have the stream.
+    pub(super) fn has_no_lead(&self) -> bool {
+        self.lock().stream.lead().is_none()
+    }
+
+    /// Whether all that its viewers will hear for the moment is that there is nothing, or it has no track any more.
+    pub(super) fn is_in_vain(&self) -> bool {
+        let state = self.lock();
+        let vain = |board: &Pinboard| matches!(board.notice.borrow().trouble, Trouble::Missing | Trouble::Failed(_));
+        state.boards.values().all(vain)
+    }
+
+    /// Ends it, whoever is there; gives the tracks that no origin has.
+    pub(super) fn close(&self) -> Vec<Track> {
+        let mut state = self.lock();
+        state.closed = true;
+        let boards = std::mem::take(&mut state.boards).into_iter();
+        state.paid.clear();
+        drop(state);
+        self.wake.notify_one();
+        boards.filter(|(_, board)| board.notice.borrow().trouble == Trouble::Missing).map(|(track, _)| track).collect()
     }
 
     /// How it is doing.
@@ -392,7 +427,7 @@ async fn keep(room: Arc<Room>) {
                 state.paid.retain(|(paid, _), _| *paid != track);
             }
             let wanted = state.stream.wanted(now);
-            if void || wanted.is_empty() || room.shared.stop.is_cancelled() {
+            if void || state.closed || wanted.is_empty() || room.shared.stop.is_cancelled() {
                 state.kept = false;
                 state.left = now;
                 break;
@@ -452,16 +487,16 @@ async fn ask(room: &Room, track: Track, origin: usize, wait_for: Option<(u64, Op
     let held = wait_for.is_some();
     let (target, trail) = {
         let state = room.lock();
-        (state.stream.target_of(origin), state.trail.clone())
+        (state.stream.target_of(origin), state.ways.get().clone())
     };
     let head = if held { room.shared.policy.held_wait(target) } else { QUICK_WAIT };
     let asked = Instant::now();
     let answer = async {
         let upstream = &room.shared.upstream;
-        let answer = match upstream.ask(origin, &key, Wait { head, held }, &trail).await {
+        let answer = match upstream.ask(origin, &key, Wait { head, held, past: false }, &trail).await {
             // Somebody came by a shorter way meanwhile.
             Err(failure) if failure.is_of_a_longer_way(trail.len(), room.trail().len()) => {
-                upstream.ask(origin, &key, Wait { head, held }, &room.trail()).await
+                upstream.ask(origin, &key, Wait { head, held, past: false }, &room.trail()).await
             }
             answer => answer,
         }?;

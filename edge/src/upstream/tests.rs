@@ -4,8 +4,8 @@ use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const MINUTE: Wait = Wait { head: Duration::from_secs(60), held: false };
-const MOMENT: Wait = Wait { head: Duration::from_millis(20), held: false };
+const MINUTE: Wait = Wait { head: Duration::from_secs(60), held: false, past: false };
+const MOMENT: Wait = Wait { head: Duration::from_millis(20), held: false, past: false };
 
 fn upstream_of(origins: &[String]) -> Result<Upstream, BadOrigin> {
     Upstream::new(origins, "live360-me".to_owned())
@@ -120,7 +120,7 @@ async fn the_next_origin_is_asked_when_one_fails() {
 
 #[test]
 fn a_wait_that_the_origin_gave_up_is_not_begun_again_elsewhere() {
-    let wait = |held| Wait { head: Duration::from_secs(7), held };
+    let wait = |held| Wait { head: Duration::from_secs(7), held, past: false };
     let (busy, broken) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::INTERNAL_SERVER_ERROR);
     for (status, held, seconds, expected) in
         [(busy, true, 6, true), (busy, true, 1, false), (busy, false, 6, false), (broken, true, 6, false)]
@@ -174,7 +174,7 @@ async fn an_origin_that_holds_a_question_is_not_down_but_one_that_should_answer_
 async fn an_origin_is_not_down_because_the_slots_here_were_taken() {
     let upstream = upstream_of(&[origin("", false).await]).unwrap();
     let all = Arc::clone(&upstream.origins[0].quick).acquire_many_owned(QUICK_REQUESTS_MAX as u32).await.unwrap();
-    let wait = Wait { head: Duration::from_millis(1500), held: false };
+    let wait = Wait { head: Duration::from_millis(1500), held: false, past: false };
     let trail = Trail::default();
     let key = key();
     let free = async {
@@ -240,4 +240,29 @@ async fn what_goes_upstream_is_ours_alone() {
     let host = format!("host: {}", address.trim_start_matches("http://"));
     let agent = concat!("user-agent: live360-edge/", env!("CARGO_PKG_VERSION"));
     assert_eq!(lines, ["accept-encoding: identity", "cdn-loop: live360-me", host.as_str(), agent]);
+}
+
+#[tokio::test]
+async fn those_who_ask_for_the_past_leave_room_for_what_is_live() {
+    let silent = listen().await;
+    let upstream = Arc::new(upstream_of(std::slice::from_ref(&silent.1)).unwrap());
+    let key = key();
+    let ask = |wait| {
+        let (upstream, key) = (Arc::clone(&upstream), key.clone());
+        async move { upstream.ask(0, &key, wait, &Trail::default()).await.map(drop) }
+    };
+    let past: Vec<_> = (0..2 * PAST_REQUESTS_MAX).map(|_| tokio::spawn(ask(Wait { past: true, ..MINUTE }))).collect();
+    let mut taken = Vec::new();
+    for _ in 0..PAST_REQUESTS_MAX {
+        let (mut stream, _) = silent.0.accept().await.unwrap();
+        request(&mut stream).await;
+        taken.push(stream);
+    }
+    assert_eq!(ask(Wait { past: true, ..MOMENT }).await, Err(Failure::Busy));
+    let live = tokio::spawn(ask(MINUTE));
+    let (mut stream, _) = silent.0.accept().await.unwrap();
+    request(&mut stream).await;
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    assert_eq!(live.await.unwrap(), Ok(()));
+    past.iter().for_each(tokio::task::JoinHandle::abort);
 }

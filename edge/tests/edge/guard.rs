@@ -1,6 +1,7 @@
 //! What viewers send and must not matter, and what is said to those who ask for nothing we have.
 
 use crate::support::{Do, Gate, Origin, Running, media, status, whole};
+use futures_util::future::join_all;
 use http::Method;
 use media::route::Route;
 use std::sync::Arc;
@@ -134,6 +135,25 @@ async fn recordings_are_the_origins_to_answer() {
         assert_eq!((got.status.as_u16(), got.text()), (404, "there is no recording yet"));
     }
     assert_eq!(origin.targets().len(), 2);
+}
+
+#[tokio::test]
+async fn streams_that_nobody_has_are_in_no_ones_way() {
+    let playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:3\n#EXTINF:6,\n3.m4s\n";
+    let origin = Origin::start(move |head| match head.contains("/hls/foo/") {
+        true => whole("application/vnd.apple.mpegurl", "", playlist),
+        false => status(404, "no such stream"),
+    })
+    .await;
+    let edge = Running::start(&[&origin]).await;
+    for hundred in 0..6 {
+        let names = (0..100).map(|i| format!("/hls/made-up-{hundred}-{i}/source/index.m3u8")).collect::<Vec<_>>();
+        for got in join_all(names.iter().map(|name| edge.get(name))).await {
+            assert!([404, 503].contains(&got.status.as_u16()), "{}", got.status);
+        }
+        assert!(edge.streams() <= 256, "{}", edge.streams());
+    }
+    assert_eq!(edge.get("/hls/foo/source/index.m3u8").await.text(), playlist);
 }
 
 #[tokio::test]

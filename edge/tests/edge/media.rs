@@ -11,6 +11,37 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const SEGMENT: &str = "/hls/foo/source/7.m4s";
 
 #[tokio::test]
+async fn however_many_ask_for_old_segments_the_newest_comes() {
+    let gate = Gate::new();
+    let segments: String = (0..300).map(|number| format!("#EXTINF:2,\n{number}.m4s\n")).collect();
+    let playlist = format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n{segments}");
+    let origin = {
+        let gate = gate.clone();
+        Origin::start(move |head| match head {
+            head if head.contains("m3u8") => whole("application/vnd.apple.mpegurl", "", playlist.clone()),
+            head if head.contains("/299.m4s") => whole("video/mp4", "", media(1000)),
+            _ => [vec![Do::Wait(gate.clone())], whole("video/mp4", "", media(10))].concat(),
+        })
+        .await
+    };
+    let edge = Running::start(&[&origin]).await;
+    assert_eq!(edge.get("/hls/foo/source/index.m3u8").await.status, 200);
+    let names: Vec<String> = (0..200).map(|number| format!("/hls/foo/source/{number}.m4s")).collect();
+    let old = futures_util::future::join_all(names.iter().map(|name| edge.get(name)));
+    let newest = async {
+        origin.asked(33).await;
+        let got = edge.get("/hls/foo/source/299.m4s").await;
+        gate.cancel();
+        got
+    };
+    let (old, newest) = tokio::join!(old, newest);
+    assert_eq!((newest.status.as_u16(), newest.body), (200, media(1000)));
+    for got in old {
+        assert!([200, 503, 504].contains(&got.status.as_u16()), "{}", got.status);
+    }
+}
+
+#[tokio::test]
 async fn two_hundred_viewers_of_a_cold_segment_make_one_request() {
     let (body, gate) = (media(400_000), Gate::new());
     let origin = halting(&body, &gate).await;

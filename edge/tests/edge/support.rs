@@ -283,6 +283,11 @@ impl Running {
         self.until("the followers to end", |stat| rooms(stat, stream).all(|room| room["followed"] == false)).await;
     }
 
+    /// Streams that it knows of.
+    pub(crate) fn streams(&self) -> usize {
+        (self.stat)()["streams"].as_array().unwrap().len()
+    }
+
     pub(crate) fn stat(&self, pointer: &str) -> u64 {
         let stat = (self.stat)();
         stat.pointer(pointer).and_then(serde_json::Value::as_u64).unwrap_or_else(|| panic!("{pointer} in {stat}"))

@@ -148,6 +148,33 @@ async fn an_edge_with_one_good_origin_and_itself_serves_what_there_is() {
 }
 
 #[tokio::test]
+async fn edges_that_name_each_other_beside_an_origin_leave_a_stream_when_its_viewers_did() {
+    let sim = Sim::start(Terms::default()).await;
+    let relays = [Relay::start().await, Relay::start().await];
+    let [a, b] = &relays;
+    let mut edges = Vec::new();
+    for (relay, next) in [(a, b), (b, a)] {
+        let edge = Running::configured(vec![next.url(), sim.url()], |config| {
+            config.edge.idle_s = 1;
+            config.hls.segment_ms = 500;
+        });
+        let edge = edge.await;
+        relay.stand_before(&edge);
+        edges.push(edge);
+    }
+    let _on = sim.run();
+    // A viewer at each, so that each may ask the other; for a while, so that each does.
+    for _ in 0..10 {
+        for edge in &edges {
+            Viewer::join(edge.address, "foo", "source").await;
+        }
+    }
+    for edge in &edges {
+        edge.left_alone("foo").await;
+    }
+}
+
+#[tokio::test]
 async fn viewers_behind_two_edges_get_every_part_at_once() {
     let sim = Sim::start(Terms::default()).await;
     let shield = Running::before(&[&sim]).await;

@@ -5,11 +5,14 @@
 //! it anew; how far those are is counted in the ingest store.
 
 use super::keys;
+use super::log::read_object;
+use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use store::{Error, Objects};
+use tokio::task::JoinSet;
 
 /// Assets that are listed, the newest ones.
 const ASSETS_LISTED_MAX: usize = 500;
@@ -19,6 +22,9 @@ pub(super) const ENTRY_BYTES_MAX: u64 = 16 << 10;
 
 /// Assets being made whose progress is counted: that takes a request for each.
 const ASSETS_COUNTED_MAX: usize = 20;
+
+/// Entries that are read at a time.
+const READ_AT_ONCE: usize = 16;
 
 /// How often the store is asked for what others have finished.
 const EVERY: Duration = Duration::from_secs(30);
@@ -32,6 +38,8 @@ pub(super) const FOLDER: &str = "assets";
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     assets: Mutex<BTreeMap<String, Asset>>,
+    /// The ETags of entries that can't be read, by id: they are not asked for again before they are written anew.
+    unreadable: Mutex<BTreeMap<String, Option<String>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -116,17 +124,47 @@ impl Catalog {
         for gone in before.keys().filter(|known| !stored.contains(known.as_str())) {
             self.assets().remove(gone);
         }
-        for found in &entries {
-            let Some(id) = id(&found.key) else { continue };
-            if found.etag.is_some() && before.get(id) == Some(&found.etag) {
-                continue;
+        let unreadable = {
+            let mut unreadable = self.unreadable();
+            unreadable.retain(|id, _| stored.contains(id.as_str()));
+            unreadable.clone()
+        };
+        let mut due = entries.iter().filter_map(|found| {
+            let id = id(&found.key)?;
+            let known = |known: &BTreeMap<String, Option<String>>| known.get(id) == Some(&found.etag);
+            let same = found.etag.is_some() && (known(&before) || known(&unreadable));
+            (!same).then(|| (id.to_owned(), found.etag.clone()))
+        });
+        let mut reading = JoinSet::new();
+        loop {
+            while reading.len() < READ_AT_ONCE
+                && let Some((id, etag)) = due.next()
+            {
+                let objects = objects.clone();
+                reading.spawn(async move { (read_object(&objects, &key(&id), ENTRY_BYTES_MAX).await, id, etag) });
             }
-            if let Some(text) = objects.get_all(&key(id), ENTRY_BYTES_MAX).await? {
-                // It may have been written once more since it was listed: then it is read again the next time.
-                self.assets().extend(Asset::read(&text, found.etag.clone()));
+            match reading.join_next().await {
+                Some(Ok((text, id, etag))) => self.take(&id, text?, etag),
+                // A panic there: it is read the next time.
+                Some(Err(_)) => {}
+                None => return Ok(()),
             }
         }
-        Ok(())
+    }
+
+    /// Takes what was read in an asset's place. It may have been written once more since it was listed: then it is read
+    /// again the next time.
+    fn take(&self, id: &str, text: Option<Bytes>, etag: Option<String>) {
+        match text.and_then(|text| Asset::read(&text, etag.clone())).filter(|(own, _)| own == id) {
+            Some((id, asset)) => {
+                self.unreadable().remove(&id);
+                self.assets().insert(id, asset);
+            }
+            None => {
+                self.assets().remove(id);
+                self.unreadable().insert(id.to_owned(), etag);
+            }
+        }
     }
 
     /// Counts what is done of the assets that are being made.
@@ -145,6 +183,10 @@ impl Catalog {
             }
         }
         Ok(())
+    }
+
+    fn unreadable(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Option<String>>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn assets(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Asset>> {
@@ -190,6 +232,29 @@ mod tests {
         catalog.add(br#"{"id":"gone-1","start":"2026"}"#);
         catalog.refresh(&objects).await.unwrap();
         assert!(catalog.has("a-1") && !catalog.has("gone-1"));
+    }
+
+    #[tokio::test]
+    async fn entries_that_can_not_be_read_keep_no_other_from_being_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Objects::open(&format!("file:{}", dir.path().display()), store::Limits::PATIENT).await.unwrap();
+        let write = async |id: &str, text: String| {
+            objects.put(&key(id), text.into(), "application/json").await.unwrap();
+        };
+        write("a-long", " ".repeat(ENTRY_BYTES_MAX as usize + 1)).await;
+        write("b-other", r#"{"id":"c-00"}"#.to_owned()).await;
+        for number in 0..40 {
+            write(&format!("c-{number:02}"), format!(r#"{{"id":"c-{number:02}","start":"2026"}}"#)).await;
+        }
+        let catalog = Catalog::default();
+        catalog.refresh(&objects).await.unwrap();
+        assert_eq!(catalog.list().len(), 40);
+        let unreadable: Vec<String> = catalog.unreadable().keys().cloned().collect();
+        assert_eq!(unreadable, ["a-long", "b-other"]);
+        write("a-long", r#"{"id":"a-long","start":"2026"}"#.to_owned()).await;
+        catalog.refresh(&objects).await.unwrap();
+        assert!(catalog.has("a-long") && !catalog.has("b-other"));
+        assert_eq!(catalog.unreadable().len(), 1);
     }
 
     #[test]

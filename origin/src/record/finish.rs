@@ -7,10 +7,11 @@
 use super::ledger::merge::supersedes;
 use super::ledger::{End, Ledger, Vod, key, url};
 use super::stores::Stores;
-use super::{catalog, keys, log};
+use super::{catalog, keys, log, retention};
 use bytes::Bytes;
 use media::hls::date;
 use media::route::File;
+use metrics::counter;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, UNIX_EPOCH};
@@ -18,6 +19,9 @@ use store::{Creation, Error, Objects};
 
 /// Longest playlist, in bytes: weeks.
 const PLAYLIST_BYTES_MAX: u64 = 64 << 20;
+
+/// How often a playlist or entry is written again because somebody wrote one with less in it at the same moment.
+const ROUNDS: usize = 8;
 
 /// How far apart the clocks of an origin and a store may be.
 const CLOCKS_APART: Duration = Duration::from_secs(3600);
@@ -54,19 +58,73 @@ pub(super) async fn finish(
     let mut entry = None;
     if let (Some(id), Some(vod)) = (&asset, &vod) {
         write_vod(&ingest, &egress, mine, id, vod).await?;
-        entry = egress.get_all(&catalog::key(id), catalog::ENTRY_BYTES_MAX).await?;
+        entry = log::read_object(&egress, &catalog::key(id), catalog::ENTRY_BYTES_MAX).await?;
     }
     if mine.parts.is_empty() && asset.is_none() {
-        // Nothing came in: there is nothing that anybody could look for. Who may not remove leaves a name behind, no more.
-        if let Err(error) = ingest.remove(&keys::sign(&mine.name, &mine.session)).await {
-            tracing::debug!(stream = mine.name, %error, "can't remove the sign of an empty recording");
+        // Nothing came in: there is nothing that anybody could look for. Who may not remove leaves names behind, no more.
+        // The sign goes last: whoever finds it finds the rest.
+        let removed = match retention::remove_folder(&ingest, &keys::log(&mine.name, &mine.session), "").await {
+            Ok(()) => ingest.remove(&keys::sign(&mine.name, &mine.session)).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
+            tracing::debug!(stream = mine.name, %error, "can't remove the sign and log of an empty recording");
         }
         return Ok(None);
     }
     let ended = ended(mine, vod.as_ref(), asset.as_deref(), end, words);
-    // Who comes second has found that somebody took this one for dead, or was that somebody: both said what there is.
-    ingest.create(&keys::ended(&mine.name, &mine.session), ended.to_string().into(), JSON).await?;
+    // Who comes second has found that somebody took this one for dead, or was that somebody: both said what there was.
+    let key = keys::ended(&mine.name, &mine.session);
+    if ingest.create(&key, ended.to_string().into(), JSON).await? == Creation::AlreadyThere {
+        complete(&ingest, mine, ended).await?;
+    }
     Ok(entry)
+}
+
+/// Puts into an `ended.json` what this session has besides, if there is any and no transcoder has planned without it.
+async fn complete(ingest: &Objects, mine: &Ledger, mut ended: Value) -> Result<(), Error> {
+    let key = keys::ended(&mine.name, &mine.session);
+    let parts =
+        |ended: &Value| -> Vec<Value> { ended.get("parts").and_then(Value::as_array).cloned().unwrap_or_default() };
+    let number = |part: &Value| {
+        let (.., file) = keys::within(part.get("key")?.as_str()?)?;
+        keys::part_number(file)
+    };
+    for _ in 0..ROUNDS {
+        let old = log::read_object(ingest, &key, retention::ENDED_BYTES_MAX).await?;
+        let Some(old) = old.and_then(|text| serde_json::from_slice::<Value>(&text).ok()) else { return Ok(()) };
+        let there: BTreeSet<u64> = parts(&old).iter().filter_map(number).collect();
+        let missing: Vec<u64> = mine.parts.keys().copied().filter(|number| !there.contains(number)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if let Some(job) = retention::job(&old)
+            && is_planned(ingest, &job).await?
+        {
+            counter!("live360_recording_parts_missed_total").increment(missing.len() as u64);
+            tracing::error!(
+                stream = mine.name,
+                session = mine.session,
+                job,
+                parts = ?missing,
+                "this recording was taken for lost and planned as it was then: no transcoder will see these parts of it"
+            );
+            return Ok(());
+        }
+        // In order, with what only the other one has found.
+        let mut all = parts(&ended);
+        let own: BTreeSet<u64> = all.iter().filter_map(number).collect();
+        all.extend(parts(&old).into_iter().filter(|part| number(part).is_some_and(|number| !own.contains(&number))));
+        all.sort_by_key(|part| number(part));
+        ended.as_object_mut().map(|fields| fields.insert("parts".to_owned(), Value::Array(all)));
+        ingest.put(&key, ended.to_string().into(), JSON).await?;
+    }
+    Ok(())
+}
+
+/// From the moment a transcoder has planned, the asset is the transcoders'.
+async fn is_planned(ingest: &Objects, job: &str) -> Result<bool, Error> {
+    Ok(ingest.head(&format!("{}/{job}/plan.json", keys::JOBS)).await?.is_some())
 }
 
 /// What `ended.json` says.
@@ -128,59 +186,84 @@ async fn siblings(ingest: &Objects, mine: &Ledger) -> Result<Vec<Ledger>, Error>
     Ok(siblings)
 }
 
-/// Nobody sees a playlist before what it lists, nor an asset before its playlists.
+/// Nobody sees a playlist before what it lists, nor an asset before its playlists. Each object is decided by what is in
+/// it: whoever wrote the others may have died since.
 async fn write_vod(ingest: &Objects, egress: &Objects, mine: &Ledger, id: &str, vod: &Vod) -> Result<(), Error> {
-    let mut wrote = false;
+    let mut ours = true;
     for (name, text) in &vod.playlists {
-        wrote |= write_playlist(egress, &key(id, name), text).await?;
+        ours &= write_playlist(egress, &key(id, name), text).await?;
     }
     let (index, listing) = (key(id, &File::Playlist.to_string()), catalog::key(id));
     let (text, entry) = (Bytes::from(vod.multivariant.clone()), asset(&mine.name, id, vod));
-    let first_index = egress.create(&index, text.clone(), PLAYLIST).await? == Creation::Created;
-    let first_entry = egress.create(&listing, entry.to_string().into(), JSON).await? == Creation::Created;
-    if (first_index && first_entry) || !wrote {
-        return Ok(());
-    }
-    // Somebody was here before, with less. From the moment a transcoder has planned, both objects are the transcoders'.
-    if ingest.head(&format!("{}/{id}/plan.json", keys::JOBS)).await?.is_some() {
-        return Ok(());
-    }
-    if !first_index {
-        egress.put(&index, text, PLAYLIST).await?;
-    }
-    if !first_entry
-        && let Some(old) = egress.get_all(&listing, catalog::ENTRY_BYTES_MAX).await?
-        && let Some(new) = updated(&old, &entry)
-    {
-        egress.put(&listing, new, JSON).await?;
+    for _ in 0..ROUNDS {
+        let first_index = egress.create(&index, text.clone(), PLAYLIST).await? == Creation::Created;
+        let first_entry = egress.create(&listing, entry.to_string().into(), JSON).await? == Creation::Created;
+        let (mut new_index, mut new_entry) = (false, None);
+        if !first_index {
+            let old = log::read_object(egress, &index, PLAYLIST_BYTES_MAX).await?.unwrap_or_default();
+            new_index = lists_more(&vod.multivariant, &String::from_utf8_lossy(&old), ours);
+        }
+        if !first_entry {
+            let old = log::read_object(egress, &listing, catalog::ENTRY_BYTES_MAX).await?.unwrap_or_default();
+            new_entry = updated(&old, &entry, ours);
+        }
+        // Somebody was here before, with less, unless it was a transcoder.
+        if (!new_index && new_entry.is_none()) || is_planned(ingest, id).await? {
+            return Ok(());
+        }
+        if new_index {
+            egress.put(&index, text.clone(), PLAYLIST).await?;
+        }
+        if let Some(new) = new_entry {
+            egress.put(&listing, new, JSON).await?;
+        }
     }
     Ok(())
 }
 
-/// An entry with the length of a newer one, unless transcoders have it in hand.
-fn updated(old: &[u8], new: &Value) -> Option<Bytes> {
-    let Ok(Value::Object(mut old)) = serde_json::from_slice(old) else { return None };
+/// Whether a multivariant playlist may take the place of the `old` one: it lists all that is listed there, and more; or
+/// the same, and tells of the media playlists that are there (`ours`).
+fn lists_more(new: &str, old: &str, ours: bool) -> bool {
+    let uris = |text: &str| -> BTreeSet<String> {
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+    };
+    let (new_uris, old_uris) = (uris(new), uris(old));
+    new != old && new_uris.is_superset(&old_uris) && (ours || new_uris.len() > old_uris.len())
+}
+
+/// An entry with the length of a newer one that is longer or tells of the media playlists that are there (`ours`), unless
+/// it is the same or transcoders have it in hand.
+fn updated(old: &[u8], new: &Value, ours: bool) -> Option<Bytes> {
+    let Ok(Value::Object(old)) = serde_json::from_slice(old) else { return None };
     if old.get("state").and_then(Value::as_str) != Some("instant") {
         return None;
     }
-    for field in ["start", "duration_s"] {
-        old.extend(new.get(field).map(|value| (field.to_owned(), value.clone())));
+    let seconds = |entry: Option<&Value>| entry.and_then(Value::as_f64).unwrap_or(0.0);
+    if !ours && seconds(new.get("duration_s")) <= seconds(old.get("duration_s")) {
+        return None;
     }
-    Some(Value::Object(old).to_string().into())
+    let mut entry = old.clone();
+    for field in ["start", "duration_s"] {
+        entry.extend(new.get(field).map(|value| (field.to_owned(), value.clone())));
+    }
+    (entry != old).then(|| Value::Object(entry).to_string().into())
 }
 
-/// Writes a media playlist unless there is one with as much in it. Says whether it did.
+/// Writes a media playlist unless there is one with as much in it, and looks whether it stays. Says whether the one that
+/// is there is the same.
 async fn write_playlist(egress: &Objects, key: &str, text: &str) -> Result<bool, Error> {
     let content = Bytes::from(text.to_owned());
-    if egress.create(key, content.clone(), PLAYLIST).await? == Creation::Created {
-        return Ok(true);
+    for _ in 0..ROUNDS {
+        if egress.create(key, content.clone(), PLAYLIST).await? == Creation::Created {
+            return Ok(true);
+        }
+        let old = egress.get_all(key, PLAYLIST_BYTES_MAX).await?.unwrap_or_default();
+        if !supersedes(text, &String::from_utf8_lossy(&old)) {
+            return Ok(old == content);
+        }
+        egress.put(key, content.clone(), PLAYLIST).await?;
     }
-    let old = egress.get_all(key, PLAYLIST_BYTES_MAX).await?.unwrap_or_default();
-    if !supersedes(text, &String::from_utf8_lossy(&old)) {
-        return Ok(false);
-    }
-    egress.put(key, content, PLAYLIST).await?;
-    Ok(true)
+    Ok(false)
 }
 
 /// An asset as `/api/streams` lists it.

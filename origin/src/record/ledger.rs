@@ -12,6 +12,9 @@ use media::route::{File, Route};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Most numbers that a recording's playlists span: three weeks of 2 s. A log that speaks of more is wrong.
+const SPAN_MAX: u64 = 1_000_000;
+
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -170,7 +173,7 @@ impl Ledger {
 
     /// Takes more of a journal.
     pub(crate) fn read_on(&mut self, text: &str) {
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).for_each(|line| self.enter(line));
+        lines(text).for_each(|line| self.enter(line));
     }
 
     /// Takes the next line.
@@ -182,7 +185,12 @@ impl Ledger {
             Line::Epoch { anchor_ms, target_s } => self.epoch = Some((anchor_ms, target_s)),
             Line::Layout(layout) => self.layout = Some(layout),
             Line::Shape(shape) => self.shape.merge(shape),
-            Line::Segment(entry) => {
+            Line::Segment(mut entry) => {
+                // It stands in playlists as it stands here; and what has no init segment can't be played.
+                if !matches!(File::parse(&entry.map), Some(File::Init(_))) {
+                    entry.map.clear();
+                    (entry.gap, entry.bytes, entry.first_chunk) = (true, 0, 0);
+                }
                 if let Ok(rendition) = entry.rendition.parse() {
                     self.renditions.entry(rendition).or_default().insert(entry.msn, entry);
                 }
@@ -271,7 +279,8 @@ impl Ledger {
             videos().any(|(_, entries)| whole(entries, *msn)) && audio.is_none_or(|entries| whole(entries, *msn))
         };
         let numbers = || videos().flat_map(|(_, entries)| entries.keys().copied()).filter(playable);
-        Some(numbers().min()?..=numbers().max()?)
+        let first = numbers().min()?;
+        Some(first..=numbers().filter(|msn| msn.saturating_sub(first) < SPAN_MAX).max()?)
     }
 
     /// A rendition's segments under all of these numbers: what it lacks is a gap.
@@ -338,6 +347,11 @@ impl Ledger {
         };
         Multivariant { audio, variants: self.shape.video.iter().filter_map(variant).collect() }
     }
+}
+
+/// The lines of a journal; what is none is passed over.
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = Line> + '_ {
+    text.lines().filter_map(|line| serde_json::from_str(line).ok())
 }
 
 /// Bit rates of a recorded rendition, bit/s.

@@ -6,7 +6,7 @@
 //! who reads it looks. A session that is taken up again is told from its beginning under new names.
 
 use super::keys;
-use super::ledger::{Ledger, Line};
+use super::ledger::{Ledger, Line, lines};
 use super::stores::Stores;
 use super::upload::pause;
 use bytes::Bytes;
@@ -226,20 +226,41 @@ async fn put_sign(stores: &Stores, sign: &Sign) -> Result<(), Error> {
 
 /// Reads a session's sign of life, if it is there and is one.
 pub(super) async fn read_sign(ingest: &Objects, key: &str) -> Result<Option<Sign>, Error> {
-    let text = ingest.get_all(key, CHUNK_BYTES_MAX).await?;
+    let text = read_object(ingest, key, CHUNK_BYTES_MAX).await?;
     Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
 }
 
-/// What a session's log says; an empty ledger if there is none.
+/// Reads an object. One that is longer than `limit`, or has a key that is none, is passed over with a warning: it stays
+/// like that, and nothing else shall wait for it.
+pub(super) async fn read_object(objects: &Objects, key: &str, limit: u64) -> Result<Option<Bytes>, Error> {
+    match objects.get_all(key, limit).await {
+        Err(error @ (Error::TooLarge { .. } | Error::Key(_))) => {
+            tracing::warn!(%error, "an object of the recordings can't be what it should be: it is passed over");
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+/// What a session's log says; an empty ledger if there is none. An object there that speaks of another session is none
+/// of its log.
 pub(super) async fn read(ingest: &Objects, name: &str, session: &str) -> Result<Ledger, Error> {
     let mut ledger = Ledger::default();
     // In order of key, which is the order of writing.
     for chunk in ingest.list(&keys::log(name, session))?.collect().await? {
-        if let Some(text) = ingest.get_all(&chunk.key, CHUNK_BYTES_MAX).await? {
-            ledger.read_on(&String::from_utf8_lossy(&text));
+        let Some(text) = read_object(ingest, &chunk.key, CHUNK_BYTES_MAX).await? else { continue };
+        let lines: Vec<Line> = lines(&String::from_utf8_lossy(&text)).collect();
+        if lines.iter().any(|line| is_of_another(line, name, session)) {
+            tracing::warn!(key = chunk.key, "this speaks of another recording than its folder's: it is passed over");
+            continue;
         }
+        lines.into_iter().for_each(|line| ledger.enter(line));
     }
     Ok(ledger)
+}
+
+fn is_of_another(line: &Line, of: &str, id: &str) -> bool {
+    matches!(line, Line::Session { name, session, .. } if name != of || session != id)
 }
 
 #[cfg(test)]

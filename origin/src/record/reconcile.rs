@@ -10,7 +10,7 @@ use super::stores::Stores;
 use super::{keys, log, retention};
 use metrics::counter;
 use service::config::{Config, Retention};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{Entry, Error, Objects};
@@ -20,6 +20,10 @@ use tokio_util::sync::CancellationToken;
 /// The longest and shortest time between two looks at the signs of life, and between two signs.
 const EVERY_MAX: Duration = Duration::from_secs(60);
 const EVERY_MIN: Duration = Duration::from_millis(500);
+
+/// Longest time between two looks, if it is more than half of what makes a session lost: after a longer one nobody knows
+/// what came and went between them.
+const UNSEEN_MAX: Duration = Duration::from_secs(5);
 
 /// How long signs of finished sessions stay: so long the recordings of a pair find each other.
 const SIGNS_KEPT: Duration = Duration::from_secs(7 * 86_400);
@@ -60,32 +64,97 @@ impl Held {
 /// What a session turns out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// Something was stored lately.
-    Alive,
+    /// Something was stored lately; how its folder is now.
+    Alive(Folder),
     /// It is finished.
     Ended,
     /// Nothing was stored for long; the last at this time.
     Lost(SystemTime),
 }
 
-/// Sessions whose sign of life is older than `lost`, without those of which we know better.
-fn silent(signs: &[Entry], known: &BTreeSet<Session>, now: SystemTime, lost: Duration) -> Vec<(Session, SystemTime)> {
-    let session = |entry: &Entry| {
-        let (name, session) = keys::signed(&entry.key)?;
-        let session = (name.to_owned(), session.to_owned());
-        (is_older(entry.modified, now, lost) && !known.contains(&session)).then_some((session, entry.modified))
-    };
-    signs.iter().filter_map(session).collect()
+/// What changes when something is stored in a session's folder: how many objects it has, and the date of the newest.
+type Folder = (usize, SystemTime);
+
+/// A sign of life as it is, and since when.
+#[derive(Debug)]
+struct Seen {
+    etag: Option<String>,
+    modified: SystemTime,
+    /// When it, or something in its session's folder, was first seen to be as it is.
+    since: Instant,
+    /// How the folder was then, if it was looked at.
+    folder: Option<Folder>,
 }
 
-/// Judges a session by the objects in its folder and its last sign of life.
-fn judge(objects: &[Entry], sign: SystemTime, now: SystemTime, lost: Duration) -> Verdict {
+/// What is known of signs of life. How long one stays the same is measured here, with our own clock: the store's may
+/// differ, and while the store is away nobody can give a sign.
+#[derive(Debug, Default)]
+struct Watch {
+    signs: BTreeMap<Session, Seen>,
+    looked: Option<Instant>,
+}
+
+impl Watch {
+    /// Takes a listing of all signs, asked for and answered at these times. Returns the sessions whose signs have been
+    /// the same for more than `lost`, with their dates, without those of which we know better.
+    fn look(
+        &mut self,
+        signs: &[Entry],
+        known: &BTreeSet<Session>,
+        (asked, answered): (Instant, Instant),
+        lost: Duration,
+    ) -> Vec<(Session, SystemTime)> {
+        let unseen = self.looked.map(|last| asked.saturating_duration_since(last));
+        if unseen.is_none_or(|unseen| unseen > UNSEEN_MAX.max(lost / 2)) {
+            self.restart();
+        }
+        self.looked = Some(answered);
+        let (mut before, mut silent) = (std::mem::take(&mut self.signs), Vec::new());
+        for entry in signs {
+            let Some((name, session)) = keys::signed(&entry.key) else { continue };
+            let session = (name.to_owned(), session.to_owned());
+            if known.contains(&session) {
+                continue;
+            }
+            let same = |seen: &Seen| seen.etag == entry.etag && seen.modified == entry.modified;
+            let seen = before.remove(&session).filter(same).unwrap_or_else(|| Seen {
+                etag: entry.etag.clone(),
+                modified: entry.modified,
+                since: answered,
+                folder: None,
+            });
+            if asked.saturating_duration_since(seen.since) > lost {
+                silent.push((session.clone(), entry.modified));
+            }
+            self.signs.insert(session, seen);
+        }
+        silent
+    }
+
+    /// A silent session's folder had something new in it.
+    fn stirred(&mut self, session: &Session, folder: Folder, now: Instant) {
+        if let Some(seen) = self.signs.get_mut(session) {
+            (seen.since, seen.folder) = (now, Some(folder));
+        }
+    }
+
+    /// Nobody could be seen: everybody has all the time again.
+    fn restart(&mut self) {
+        (self.signs, self.looked) = Default::default();
+    }
+}
+
+/// Judges a session whose sign of life has long been the same by the objects in its folder, and by how that was when the
+/// waiting began. Where nobody has looked then, the objects' dates must do, for this once.
+fn judge(objects: &[Entry], sign: SystemTime, before: Option<Folder>, now: SystemTime, lost: Duration) -> Verdict {
     if objects.iter().any(|entry| keys::within(&entry.key).is_some_and(|(.., name)| name == "ended.json")) {
         return Verdict::Ended;
     }
-    let newest = objects.iter().map(|entry| entry.modified).max().unwrap_or(sign);
     // The last thing stored says when the recording ended; the sign may have come long after, while nobody published.
-    if is_older(newest, now, lost) && is_older(sign, now, lost) { Verdict::Lost(newest) } else { Verdict::Alive }
+    let newest = objects.iter().map(|entry| entry.modified).max().unwrap_or(sign);
+    let folder = (objects.len(), newest);
+    let still = before.map_or_else(|| is_older(newest, now, lost), |before| before == folder);
+    if still { Verdict::Lost(newest) } else { Verdict::Alive(folder) }
 }
 
 /// `false` also for what is dated after now: clocks differ.
@@ -121,12 +190,14 @@ pub(super) struct Reconciler {
     retention: Retention,
     /// Sessions that are known to be finished.
     finished: BTreeSet<Session>,
+    watch: Watch,
 }
 
 impl Reconciler {
     pub(super) fn new(config: &Config, stores: Arc<Stores>, held: Arc<Held>) -> Self {
         let lost = Duration::from_secs(config.record_lost_s);
-        Self { stores, held, lost, retention: config.retention.clone(), finished: BTreeSet::new() }
+        let (finished, watch) = Default::default();
+        Self { stores, held, lost, retention: config.retention.clone(), finished, watch }
     }
 
     /// Until shutdown.
@@ -137,10 +208,14 @@ impl Reconciler {
             let (mut failing, mut retained): (bool, Option<Instant>) = (false, None);
             loop {
                 look.tick().await;
-                let mut looked = self.look(SystemTime::now()).await;
-                if looked.is_ok() && retained.is_none_or(|at| at.elapsed() >= RETENTION_EVERY) {
-                    retained = Some(Instant::now());
-                    looked = retention::enforce(&self.stores, &self.retention, &self.held.all(), self.lost).await;
+                let mut looked = self.look(SystemTime::now(), Instant::now()).await;
+                if retained.is_none_or(|at| at.elapsed() >= RETENTION_EVERY) {
+                    let enforced = retention::enforce(&self.stores, &self.retention, &self.held.all(), self.lost).await;
+                    // Where nothing works, the store is away, and the next look tries both again.
+                    if looked.is_ok() || enforced.is_ok() {
+                        retained = Some(Instant::now());
+                    }
+                    looked = looked.and(enforced);
                 }
                 match &looked {
                     Err(error) if !failing => tracing::warn!(%error, "can't look after recordings"),
@@ -156,19 +231,40 @@ impl Reconciler {
         }
     }
 
-    /// Finishes what is lost. One that can't be finished keeps no other from it.
-    pub(super) async fn look(&mut self, now: SystemTime) -> Result<(), Error> {
-        let ingest = self.stores.ingest().await?;
-        let signs = ingest.list(keys::SIGNS)?.collect().await?;
+    /// Finishes what is lost. One that can't be finished keeps no other from it. `asked` is now by our own clock.
+    pub(super) async fn look(&mut self, now: SystemTime, asked: Instant) -> Result<(), Error> {
+        let began = Instant::now();
+        let looked = async {
+            let ingest = self.stores.ingest().await?;
+            Ok((ingest.list(keys::SIGNS)?.collect().await?, ingest))
+        };
+        let (signs, ingest) = match looked.await {
+            Ok(looked) => looked,
+            Err(error) => {
+                self.watch.restart();
+                return Err(error);
+            }
+        };
+        let answered = asked.checked_add(began.elapsed()).unwrap_or(asked);
         let there = |session: &Session| signs.iter().any(|entry| entry.key == keys::sign(&session.0, &session.1));
         self.finished.retain(there);
         let known = self.finished.union(&self.held.all()).cloned().collect();
         let mut result = Ok(());
-        for (session, sign) in silent(&signs, &known, now, self.lost) {
+        for (session, sign) in self.watch.look(&signs, &known, (asked, answered), self.lost) {
             match self.take(&ingest, &session, sign, now).await {
-                Ok(true) => drop(self.finished.insert(session)),
-                Ok(false) => {}
-                Err(error) => result = Err(error),
+                Ok(None) => drop(self.finished.insert(session)),
+                Ok(Some(folder)) => self.watch.stirred(&session, folder, answered),
+                Err(error) if error.is_away() || error.is_full() => {
+                    // Neither can the others give signs.
+                    self.watch.restart();
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.watch.signs.remove(&session);
+                    let (stream, session) = &session;
+                    tracing::warn!(stream, session, %error, "can't finish a lost recording");
+                    result = Err(error);
+                }
             }
         }
         for entry in signs.iter().filter(|entry| is_older(entry.modified, now, SIGNS_KEPT)) {
@@ -180,18 +276,19 @@ impl Reconciler {
         result
     }
 
-    /// Finishes a session if it is lost; says whether it is finished.
+    /// Finishes a session if it is lost; if it lives, says how its folder is.
     async fn take(
         &self,
         ingest: &Objects,
         session: &Session,
         sign: SystemTime,
         now: SystemTime,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Folder>, Error> {
+        let before = self.watch.signs.get(session).and_then(|seen| seen.folder);
         let objects = ingest.list(&keys::session(&session.0, &session.1))?.collect().await?;
-        let at = match judge(&objects, sign, now, self.lost) {
-            Verdict::Alive => return Ok(false),
-            Verdict::Ended => return Ok(true),
+        let at = match judge(&objects, sign, before, now, self.lost) {
+            Verdict::Alive(folder) => return Ok(Some(folder)),
+            Verdict::Ended => return Ok(None),
             Verdict::Lost(at) => at,
         };
         let ledger = ledger(ingest, session, &objects).await?;
@@ -205,7 +302,7 @@ impl Reconciler {
             playable = asset.is_some(),
             "the origin of this recording is gone: it is finished as far as it is stored"
         );
-        Ok(true)
+        Ok(None)
     }
 }
 

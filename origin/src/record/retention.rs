@@ -2,8 +2,8 @@
 //!
 //! What is to go is noted first (`gone/…`), so that whatever dies in between, the next look goes on with it; the note
 //! goes last. Viewers lose the entry first, then the multivariant playlist, then the rest. Where a transcoder has made
-//! the asset, `jobs/{asset}/expired.json` tells it that there is nothing to make again; a job's folder goes with its
-//! master. Files below `uploads/` belong to those who put them there.
+//! the asset, or still could, `jobs/{asset}/expired.json` tells it that there is nothing to make (again); a job's folder
+//! goes with its master, which waits for a job that is not done, but not for ever. Files below `uploads/` belong to those who put them there.
 
 use super::ledger::key;
 use super::reconcile::{Session, is_older};
@@ -22,13 +22,16 @@ use tokio::task::JoinSet;
 /// Where notes of what is being removed lie, in both stores.
 const GONE: &str = "gone";
 
+/// How much longer than the others masters stay whose jobs are unfinished, at least, in days.
+const UNFINISHED_DAYS_MORE: u32 = 30;
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Objects that are removed at a time.
 const AT_ONCE: usize = 16;
 
 /// Longest `ended.json` that is read, in bytes.
-const ENDED_BYTES_MAX: u64 = 4 << 20;
+pub(super) const ENDED_BYTES_MAX: u64 = 4 << 20;
 
 /// What is known of a session's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +68,7 @@ fn note(folders: &mut BTreeMap<Session, Folder>, entry: &Entry) {
 }
 
 /// A session's job: the asset that it is, or its stream and start (`2026-11-20T17:25:00.000Z`).
-fn job(ended: &Value) -> Option<String> {
+pub(super) fn job(ended: &Value) -> Option<String> {
     let text = |field: &str| ended.get(field).and_then(Value::as_str);
     if let Some(asset) = text("asset") {
         return Some(asset.to_owned());
@@ -102,7 +105,7 @@ pub(super) async fn enforce(
         remove_assets(&ingest, &egress, &assets, now, egress_days).await?;
     }
     if ingest_days > 0 {
-        remove_masters(&ingest, &live, now, ingest_days).await?;
+        remove_masters(&ingest, &egress, &live, now, ingest_days).await?;
     }
     Ok(())
 }
@@ -114,30 +117,58 @@ async fn remove_assets(
     now: SystemTime,
     days: u32,
 ) -> Result<(), Error> {
+    let mut jobs = Jobs::default();
     let noted = egress.list(GONE)?.collect().await?;
     let noted = noted.iter().filter_map(|entry| entry.key.strip_prefix(GONE)?.strip_prefix('/')?.strip_suffix(".json"));
     for id in noted.filter(|id| !id.contains('/')) {
-        remove_asset(ingest, egress, id).await?;
+        remove_asset(ingest, egress, id, &mut jobs).await?;
     }
     let entries = egress.list(catalog::FOLDER)?.collect().await?;
     for id in old_assets(&entries, live, now, days) {
-        let entry = egress.get_all(&catalog::key(&id), catalog::ENTRY_BYTES_MAX).await?;
+        let entry = log::read_object(egress, &catalog::key(&id), catalog::ENTRY_BYTES_MAX).await?;
         let entry: Option<Value> = entry.and_then(|text| serde_json::from_slice(&text).ok());
         if entry.is_some_and(|entry| entry.get("state").and_then(Value::as_str) == Some("transcoding")) {
             continue;
         }
-        remove_asset(ingest, egress, &id).await?;
+        remove_asset(ingest, egress, &id, &mut jobs).await?;
         tracing::info!(asset = id, days, "an asset was too old and is removed");
         counter!("live360_recordings_expired_total", "what" => "asset").increment(1);
     }
     Ok(())
 }
 
-async fn remove_asset(ingest: &Objects, egress: &Objects, id: &str) -> Result<(), Error> {
+/// The jobs of the finished sessions of each stream, as far as they were asked for.
+type Jobs = BTreeMap<String, BTreeSet<String>>;
+
+/// Whether a transcoder may yet make, or make again, this asset: a finished session of it is there.
+async fn has_master(ingest: &Objects, id: &str, jobs: &mut Jobs) -> Result<bool, Error> {
+    // An id is a stream's name and a date without a dash.
+    let Some((name, _)) = id.rsplit_once('-').filter(|(name, _)| !name.is_empty()) else { return Ok(false) };
+    if let Some(jobs) = jobs.get(name) {
+        return Ok(jobs.contains(id));
+    }
+    let mut found = BTreeSet::new();
+    let mut listing = ingest.list(&format!("{}/{name}", keys::MASTERS))?;
+    loop {
+        let page = listing.next().await?;
+        if page.is_empty() {
+            break;
+        }
+        for entry in page.iter().filter(|entry| keys::within(&entry.key).is_some_and(|(.., file)| file == "ended.json"))
+        {
+            found.extend(read(ingest, &entry.key).await?.as_ref().and_then(job));
+        }
+    }
+    let has = found.contains(id);
+    jobs.insert(name.to_owned(), found);
+    Ok(has)
+}
+
+async fn remove_asset(ingest: &Objects, egress: &Objects, id: &str, jobs: &mut Jobs) -> Result<(), Error> {
     let gone = format!("{GONE}/{id}.json");
     create(egress, &gone, &json!({ "id": id })).await?;
     let job = format!("{}/{id}", keys::JOBS);
-    if ingest.head(&format!("{job}/plan.json")).await?.is_some() {
+    if ingest.head(&format!("{job}/plan.json")).await?.is_some() || has_master(ingest, id, jobs).await? {
         create(ingest, &format!("{job}/expired.json"), &json!({ "id": id })).await?;
     }
     egress.remove(&catalog::key(id)).await?;
@@ -146,7 +177,13 @@ async fn remove_asset(ingest: &Objects, egress: &Objects, id: &str) -> Result<()
     egress.remove(&gone).await
 }
 
-async fn remove_masters(ingest: &Objects, live: &BTreeSet<Session>, now: SystemTime, days: u32) -> Result<(), Error> {
+async fn remove_masters(
+    ingest: &Objects,
+    egress: &Objects,
+    live: &BTreeSet<Session>,
+    now: SystemTime,
+    days: u32,
+) -> Result<(), Error> {
     let mut folders = BTreeMap::new();
     let mut listing = ingest.list(keys::MASTERS)?;
     loop {
@@ -161,10 +198,16 @@ async fn remove_masters(ingest: &Objects, live: &BTreeSet<Session>, now: SystemT
         let session = entry.key.strip_prefix(GONE).and_then(|key| key.strip_prefix('/')?.strip_suffix(".json"));
         noted.extend(session.and_then(|session| session.split_once('/')).map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
-    noted.extend(old_sessions(&folders, live, now, days));
+    let at_last =
+        old_sessions(&folders, live, now, days.saturating_mul(2).max(days.saturating_add(UNFINISHED_DAYS_MORE)));
+    for session in old_sessions(&folders, live, now, days) {
+        if at_last.contains(&session) || !is_being_made(ingest, &session).await? {
+            noted.insert(session);
+        }
+    }
     for session in noted {
         folders.remove(&session);
-        remove_master(ingest, &session, &folders).await?;
+        remove_master(ingest, egress, &session, &folders).await?;
         let (stream, session) = session;
         tracing::info!(stream, session, days, "a recording's master was too old and is removed");
         counter!("live360_recordings_expired_total", "what" => "master").increment(1);
@@ -172,9 +215,44 @@ async fn remove_masters(ingest: &Objects, live: &BTreeSet<Session>, now: SystemT
     Ok(())
 }
 
+/// Whether a session's job is planned and neither done nor given up.
+async fn is_being_made(ingest: &Objects, (name, session): &Session) -> Result<bool, Error> {
+    let ended = read(ingest, &keys::ended(name, session)).await?;
+    let Some(job) = ended.as_ref().and_then(job).filter(|job| is_job(job)) else { return Ok(false) };
+    let folder = format!("{}/{job}", keys::JOBS);
+    for done in ["finished", "failed", "expired"] {
+        if ingest.head(&format!("{folder}/{done}.json")).await?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(ingest.head(&format!("{folder}/plan.json")).await?.is_some())
+}
+
+/// Whether this can be a job's name.
+fn is_job(job: &str) -> bool {
+    store::check_key(job).is_ok() && !job.contains('/')
+}
+
+/// Says of an asset that nothing better is made of it any more. Its entry is the transcoders' otherwise, but without
+/// master and job none of them touches it again.
+async fn give_up(egress: &Objects, id: &str) -> Result<(), Error> {
+    let listing = catalog::key(id);
+    let Some(text) = log::read_object(egress, &listing, catalog::ENTRY_BYTES_MAX).await? else { return Ok(()) };
+    let Ok(Value::Object(mut entry)) = serde_json::from_slice(&text) else { return Ok(()) };
+    if entry.get("state").and_then(Value::as_str) != Some("transcoding") {
+        return Ok(());
+    }
+    let instant = egress.head(&key(id, &File::Playlist.to_string())).await?.is_some();
+    entry.insert("state".to_owned(), json!(if instant { "instant" } else { "failed" }));
+    entry.insert("reason".to_owned(), json!("its master was removed before it was transcoded"));
+    entry.remove("tasks");
+    egress.put(&listing, Bytes::from(Value::Object(entry).to_string()), "application/json").await
+}
+
 /// `others` are the sessions that stay.
 async fn remove_master(
     ingest: &Objects,
+    egress: &Objects,
     (name, session): &Session,
     others: &BTreeMap<Session, Folder>,
 ) -> Result<(), Error> {
@@ -185,13 +263,14 @@ async fn remove_master(
     }
     // From the note, also when the session itself is gone already.
     let note = read(ingest, &gone).await?.unwrap_or_default();
-    let job = note.get("job").and_then(Value::as_str).filter(|job| store::check_key(job).is_ok() && !job.contains('/'));
+    let job = note.get("job").and_then(Value::as_str).filter(|job| is_job(job));
     remove_folder(ingest, &keys::session(name, session), "ended.json").await?;
     ingest.remove(&keys::ended(name, session)).await?;
     if let Some(job) = job
         && !has_job(ingest, job, name, others).await?
     {
         remove_folder(ingest, &format!("{}/{job}", keys::JOBS), "").await?;
+        give_up(egress, job).await?;
     }
     ingest.remove(&keys::sign(name, session)).await?;
     ingest.remove(&gone).await
@@ -214,7 +293,7 @@ async fn has_job(
 }
 
 async fn read(objects: &Objects, key: &str) -> Result<Option<Value>, Error> {
-    let text = objects.get_all(key, ENDED_BYTES_MAX).await?;
+    let text = log::read_object(objects, key, ENDED_BYTES_MAX).await?;
     Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
 }
 
@@ -223,7 +302,7 @@ async fn create(objects: &Objects, key: &str, value: &Value) -> Result<(), Error
 }
 
 /// Removes all that is in a folder, but for one name in it.
-async fn remove_folder(objects: &Objects, folder: &str, but: &str) -> Result<(), Error> {
+pub(super) async fn remove_folder(objects: &Objects, folder: &str, but: &str) -> Result<(), Error> {
     let spared = format!("{folder}/{but}");
     let mut listing = objects.list(folder)?;
     loop {

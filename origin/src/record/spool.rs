@@ -22,6 +22,9 @@ const RESERVE_SHARE: u64 = 20;
 /// … at most so many bytes.
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
 
+/// So many times that must be free before a recording that the disk has stopped goes on.
+const RESERVES_TO_GO_ON: u64 = 2;
+
 /// Which store a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Place {
@@ -80,12 +83,25 @@ impl Spool {
 
     /// An error where what is left of the disk is for others, such as the live window.
     pub(crate) fn has_room(&self) -> io::Result<()> {
+        self.has_reserves(1)
+    }
+
+    /// The same for going on after the disk has said no: with some more, so that it doesn't say so again at once.
+    pub(crate) fn has_room_again(&self) -> io::Result<()> {
+        self.has_reserves(RESERVES_TO_GO_ON)
+    }
+
+    fn has_reserves(&self, reserves: u64) -> io::Result<()> {
         // The folder of all recordings: the session's own may not be there yet.
         let folder = self.root().ancestors().find(|folder| folder.exists()).unwrap_or(self.root());
         let disk = nix::sys::statvfs::statvfs(folder)?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
         let reserve = (bytes(disk.blocks()) / RESERVE_SHARE).min(RESERVE_BYTES_MAX);
-        if bytes(disk.blocks_available()) < reserve { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if bytes(disk.blocks_available()) < reserve.saturating_mul(reserves) {
+            Err(ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// What waits, oldest first.
@@ -157,6 +173,15 @@ impl Spool {
         numbers
     }
 
+    /// Whether nothing waits and no part is open. An error where nobody can say.
+    pub(crate) fn is_empty(&self) -> io::Result<bool> {
+        match std::fs::read_dir(self.root().join("open")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        Ok(self.open_parts().is_empty() && self.waiting().map_err(io::Error::other)?.is_empty())
+    }
+
     /// Sizes of the segments that wait.
     pub(crate) fn segments(&self) -> HashMap<(Rendition, u64), u64> {
         let waiting = self.waiting().unwrap_or_default();
@@ -170,7 +195,7 @@ impl Spool {
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Removes the folder, and its stream's if it is empty then.
+    /// Removes the folder with whatever is in it, and its stream's if it is empty then.
     pub(crate) fn remove(&self) {
         if let Err(error) = std::fs::remove_dir_all(self.root()) {
             tracing::warn!(folder = %self.root().display(), %error, "can't remove a recording's folder");

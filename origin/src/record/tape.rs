@@ -1,10 +1,12 @@
 //! A stream's side of its recording: hands on what there is, without ever waiting.
 //!
 //! The queue to the disk is bounded in items and bytes. Where it is full the recording stops with an alarm, and the live
-//! stream goes on.
+//! stream goes on. What was accepted before is put down all the same; what comes then is a gap, until the disk has worked
+//! off the queue and has room.
 
 use super::keep::Item;
 use super::ledger::{End, Entry, Line, Reason, Shape};
+use super::status::Going;
 use super::{Recorder, Status, asset_id};
 use crate::ingest::Ingested;
 use crate::live::{Core, State};
@@ -13,16 +15,24 @@ use media::ladder::Rendition;
 use media::name::StreamName;
 use media::route::File;
 use service::config::Record;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Items that may wait for the disk.
 pub(super) const ITEMS_WAITING_MAX: usize = 4096;
 
 /// Bytes that may wait for the disk. They are the live window's own, so most of them cost no memory on top.
 const BYTES_WAITING_MAX: u64 = 128 << 20;
+
+/// How often a recording that has stopped looks whether it can go on.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Items that are kept for a recording that has stopped: a quarter of an hour of lines, and what a new publisher says.
+const OWED_MAX: usize = 1024;
 
 /// A stream's recording.
 #[derive(Debug)]
@@ -39,6 +49,7 @@ pub(crate) struct Tape {
 pub(super) struct Open {
     pub(super) items: mpsc::Sender<Item>,
     pub(super) queued: Arc<AtomicU64>,
+    pub(super) going: Arc<Going>,
     pub(super) end: Arc<OnceLock<End>>,
     /// The epoch's anchor, once there is one.
     pub(super) anchor: Option<i64>,
@@ -47,6 +58,10 @@ pub(super) struct Open {
     /// The newest number in the journal.
     pub(super) noted: HashMap<Rendition, u64>,
     pub(super) shape: Option<Shape>,
+    /// What goes on later can't be read without.
+    pub(super) owed: VecDeque<Item>,
+    /// When to look next whether it can go on.
+    pub(super) look_at: Option<Instant>,
 }
 
 impl Tape {
@@ -114,6 +129,10 @@ impl Tape {
     /// Writes down the segments that were decided since the last time.
     fn note(&mut self, core: &Core) {
         let (Some(open), Some(window), Record::All) = (&mut self.open, core.window(), self.record) else { return };
+        if open.owed.len() >= OWED_MAX {
+            // Noted when it goes on, as far as the window still has them: who lists the rest sees that they are missing.
+            return;
+        }
         let mut lines = Vec::new();
         for rendition in window.renditions() {
             let noted = open.noted.get(&rendition).copied();
@@ -153,11 +172,12 @@ impl Tape {
     }
 
     fn end(&mut self, reason: Reason, at_ms: i64) {
-        if let Some(open) = self.open.take() {
+        if let Some(mut open) = self.open.take() {
+            open.push_owed();
             // Read when the queue is closed, which dropping its only sender does.
             let _ = open.end.set(End { reason, at_ms });
             if let Some(anchor_ms) = open.anchor
-                && !self.status.stopped()
+                && !open.going.stopped()
             {
                 tracing::info!(stream = %self.name, asset = asset_id(self.name.as_str(), anchor_ms), "recording ends");
             }
@@ -166,18 +186,148 @@ impl Tape {
 
     /// Hands an item on. `false` if it was not taken.
     fn send(&mut self, item: Item) -> bool {
-        let Some(open) = &self.open else { return false };
-        if self.status.stopped() {
+        let Some(open) = &mut self.open else { return false };
+        if open.going.stopped() {
+            open.owe(item);
+            open.look_again(Instant::now());
             return false;
         }
-        let bytes = item.bytes();
-        let waiting = open.queued.fetch_add(bytes, Ordering::Relaxed);
-        let room = waiting == 0 || waiting.saturating_add(bytes) <= BYTES_WAITING_MAX;
-        if room && open.items.try_send(item).is_ok() {
-            return true;
-        }
-        open.queued.fetch_sub(bytes, Ordering::Relaxed);
-        self.status.stop(self.name.as_str(), "the disk is too slow");
+        open.look_at = None;
+        let refused = if open.push_owed() { open.push(item) } else { Some(item) };
+        let Some(item) = refused else { return true };
+        open.owe(item);
+        open.going.stop("the disk is too slow");
         false
+    }
+}
+
+impl Open {
+    /// Puts an item into the queue, or gives it back.
+    fn push(&self, item: Item) -> Option<Item> {
+        let bytes = item.bytes();
+        let waiting = self.queued.fetch_add(bytes, Ordering::Relaxed);
+        let room = waiting == 0 || waiting.saturating_add(bytes) <= BYTES_WAITING_MAX;
+        if let Some(Ok(place)) = room.then(|| self.items.try_reserve()) {
+            place.send(item);
+            return None;
+        }
+        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        Some(item)
+    }
+
+    /// Says whether nothing is owed any more.
+    fn push_owed(&mut self) -> bool {
+        while let Some(item) = self.owed.pop_front() {
+            if let Some(item) = self.push(item) {
+                self.owed.push_front(item);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Keeps an item that was not taken if the rest can't be read without it.
+    fn owe(&mut self, item: Item) {
+        let needed = match &item {
+            Item::Publish => {
+                // What the one before has said counts no more.
+                self.owed.retain(|item| !matches!(item, Item::Publish | Item::Tag(_)));
+                true
+            }
+            Item::Tag(tag) => !matches!(tag, Ingested::Video { .. } | Ingested::Audio { .. }),
+            Item::File(_, file, _) => matches!(file, File::Init(_)),
+            Item::Lines(_) => true,
+            Item::Again => false,
+        };
+        // Lines end before that, so that there is room for the others.
+        if needed && self.owed.len() < OWED_MAX.saturating_mul(2) {
+            self.owed.push_back(item);
+        }
+    }
+
+    /// Asks the keeper from time to time whether it can go on.
+    fn look_again(&mut self, now: Instant) {
+        let at = *self.look_at.get_or_insert(now + LOOK_EVERY);
+        if now < at {
+            return;
+        }
+        self.look_at = Some(now + LOOK_EVERY);
+        if self.going.ask() && !(self.push_owed() && self.push(Item::Again).is_none()) {
+            self.going.answer();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use media::aac::AudioConfig;
+    use service::config::Config;
+    use tokio_util::sync::CancellationToken;
+
+    fn head() -> Item {
+        Item::Tag(Ingested::AudioConfig(AudioConfig::lc(48_000, 2).unwrap()))
+    }
+
+    fn sound() -> Item {
+        Item::Tag(Ingested::Audio { rtmp_ms: 0, data: Bytes::from_static(b"sound") })
+    }
+
+    fn names(queue: &mut mpsc::Receiver<Item>) -> Vec<&'static str> {
+        let name = |item| match item {
+            Item::Publish => "publish",
+            Item::Tag(Ingested::Audio { .. }) => "sound",
+            Item::Tag(_) => "head",
+            Item::File(..) => "file",
+            Item::Lines(_) => "lines",
+            Item::Again => "again",
+        };
+        std::iter::from_fn(|| queue.try_recv().ok()).map(name).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_refused_asks_now_and_then_and_brings_what_the_rest_needs() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { data_dir: dir.path().into(), ..Config::default() };
+        let recorder = Recorder::open(&config, CancellationToken::new());
+        let status = Arc::new(Status::new("on"));
+        let going = Going::begin(&status, "foo");
+        let (items, mut queue) = mpsc::channel(4);
+        let open = Open {
+            items,
+            queued: Arc::default(),
+            going: going.clone(),
+            end: Arc::default(),
+            anchor: None,
+            sizes: HashMap::new(),
+            noted: HashMap::new(),
+            shape: None,
+            owed: VecDeque::new(),
+            look_at: None,
+        };
+        let (name, record) = ("foo".parse().unwrap(), Record::All);
+        let mut tape = Tape { recorder, name, record, status: status.clone(), open: Some(open) };
+        let taken: Vec<bool> =
+            [Item::Publish, head(), sound(), sound(), sound()].map(|item| tape.send(item)).into_iter().collect();
+        assert_eq!(taken, [true, true, true, true, false]);
+        assert_eq!(status.words(), "stopped: the disk is too slow");
+        for item in [head(), Item::Lines(Vec::new()), Item::Publish, head(), sound()] {
+            assert!(!tape.send(item));
+        }
+        tokio::time::advance(LOOK_EVERY).await;
+        assert!(!tape.send(sound()), "the queue is still full");
+        assert_eq!(names(&mut queue), ["publish", "head", "sound", "sound"], "what was accepted stays");
+        assert!(!tape.send(sound()));
+        assert_eq!(names(&mut queue), [""; 0], "it was asked a moment ago");
+        tokio::time::advance(LOOK_EVERY).await;
+        assert!(!tape.send(sound()));
+        assert_eq!(names(&mut queue), ["lines", "publish", "head", "again"]);
+        tokio::time::advance(LOOK_EVERY).await;
+        assert!(!tape.send(sound()));
+        assert_eq!(names(&mut queue), [""; 0], "it has not answered");
+        going.go_on();
+        going.answer();
+        assert!(tape.send(sound()));
+        assert_eq!(names(&mut queue), ["sound"]);
     }
 }

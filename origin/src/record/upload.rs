@@ -65,7 +65,6 @@ async fn bring(shared: Arc<Shared>, file: Waiting) -> bool {
                 return true;
             }
             Err(error) => {
-                failures = failures.saturating_add(1);
                 counter!("live360_recording_store_failures_total").increment(1);
                 if shared.stores.failed(file.place) {
                     tracing::error!(
@@ -77,10 +76,8 @@ async fn bring(shared: Arc<Shared>, file: Waiting) -> bool {
                 }
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(pause(failures)) => {}
-            // Whatever is stored in the next moment is tried once; who fails then waits for the next start.
-            () = shared.shutdown.cancelled() => return false,
+        if !shared.pause(&mut failures).await {
+            return false;
         }
     }
 }

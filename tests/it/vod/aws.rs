@@ -101,8 +101,10 @@ async fn a_worker_of_buckets_that_is_killed_at_fifty_moments_makes_the_same_byte
             buckets.put(&ingest(seed), "uploads/a%20film%20%C3%A9%2B1.MP4", &media).await;
             let kills = harass(&scene, seed * 0x2545_F491).await;
             let mut last = scene.worker().await;
-            let finished = wait_for("the job to be finished", || async { scene.is_finished().await.then_some(()) });
-            if tokio::time::timeout(e2e::DEADLINE * 9 / 10, finished).await.is_err() {
+            let finished = wait_within(JOB_DEADLINE, "the job to be finished", || async {
+                scene.is_finished().await.then_some(())
+            });
+            if tokio::time::timeout(JOB_DEADLINE * 9 / 10, finished).await.is_err() {
                 panic!("job {seed} is not finished after {kills} kills:\n{}", last.log());
             }
             assert_same(&reference, &scene.media().await);
@@ -128,10 +130,10 @@ async fn a_message_is_back_in_the_queue_when_the_machine_is_taken_away() {
     let place = format!("machine.metadata={}", metadata.url());
     // Nothing comes back by itself within this test.
     let worker = scene.start(&["transcoder.hold_s=3600", &place]).await;
-    wait_for("the job to begin", || async { (scene.segments().await > 0).then_some(()) }).await;
+    wait_within(JOB_DEADLINE, "the job to begin", || async { (scene.segments().await > 0).then_some(()) }).await;
     metadata.interrupt(&time_in(Duration::from_secs(120)));
     assert_eq!(worker.exit().await, Some(0));
     let mut next = scene.worker().await;
-    wait_for("the job to be finished", || async { scene.is_finished().await.then_some(()) }).await;
+    wait_within(JOB_DEADLINE, "the job to be finished", || async { scene.is_finished().await.then_some(()) }).await;
     next.assert_well();
 }

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 const INIT: &str = "0123456789abcdef";
 
-fn segment() -> (Vec<u8>, u64) {
+/// A segment of five pictures, without a head, and the length of its first chunk.
+pub(crate) fn segment() -> (Vec<u8>, u64) {
     let mut packager = Packager::new(Track::Video, i64::MAX / 4, 3000);
     let mut out = Vec::new();
     for n in 0..5_u8 {

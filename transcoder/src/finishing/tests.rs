@@ -155,6 +155,18 @@ fn facts_that_are_missing_or_of_another_plan_are_named() {
 }
 
 #[test]
+fn one_long_segment_does_not_hide_the_peak_of_all_others() {
+    let mut plan = plan();
+    // As a gap of ten seconds makes it; segments are meant to last 6 s.
+    plan.target_s = 16;
+    let size = |seconds, bytes| Size { seconds, bytes, first_chunk: bytes / 10 };
+    let rates = Rates::of(&[size(6.0, 6_000), size(16.0, 6_000), size(6.0, 12_000), size(1.0, 90_000)], &plan);
+    assert_eq!((rates.peak, rates.iframes_peak), (31_449, 1_600));
+    let rates = Rates::of(&[size(6.0, 6_000), size(16.0, 6_000), size(6.0, 12_000), size(1.0, 1_000)], &plan);
+    assert_eq!((rates.peak, rates.average), (16_000, 6_897));
+}
+
+#[test]
 fn an_asset_without_sound_has_no_audio_rendition() {
     let plan = plan_of(&[reel(flv(30.0, 0..300, 60), vec![])]).unwrap();
     let finished = playlists(&plan, &facts(&plan)).unwrap();

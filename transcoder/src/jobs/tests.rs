@@ -24,6 +24,7 @@ fn a_listing_says_how_far_a_job_is() {
         done: [0, 12].into(),
         errors: [(Part::Task(3), 2), (Part::Finish, 1)].into(),
         failed: false,
+        expired: false,
         finished: false,
     };
     assert_eq!(state, expected);

@@ -24,6 +24,9 @@ fn plan() -> Plan {
     (plan.rungs[0].width, plan.rungs[0].height) = (1920, 1080);
     // The second run begins elsewhere in its source.
     plan.runs[1].origin = 7_000_000;
+    for (n, segment) in (0..).zip(&mut plan.segments[4..]) {
+        (segment.start, segment.end) = (7_000_000 + n * 90_000, 7_090_000 + n * 90_000);
+    }
     plan
 }
 
@@ -151,11 +154,22 @@ fn encoded_sound_fills_its_spans_and_silence_lies_between() {
 #[test]
 fn what_nobody_asked_for_is_a_fault() {
     let there = There { rungs: (0..4).map(|n| (n, 1)).collect(), sound: (0..6).collect() };
+    let start = || unit(4, 7_000_000, 7_000_000, true);
+    let large = || {
+        let data = Bytes::from(vec![0; 60 << 20]);
+        FromVod::Unit { rung: 0, seq: 4, unit: VideoUnit { dts: 7_000_000, pts: 7_000_000, idr: true, data } }
+    };
     for (said, words) in [
         (vec![FromVod::SegmentEnd { rung: 0, seq: 2 }], "nobody asked for"),
         (vec![FromVod::SegmentEnd { rung: 1, seq: 4 }], "nobody asked for"),
-        (vec![unit(4, 0, 0, true), FromVod::SegmentEnd { rung: 0, seq: 4 }], "said nothing of its configuration"),
-        (vec![FromVod::Config { rung: 0, config: config() }, unit(4, 0, 0, true)], "did not finish segment 4"),
+        (vec![start(), FromVod::SegmentEnd { rung: 0, seq: 4 }], "said nothing of its configuration"),
+        (vec![FromVod::Config { rung: 0, config: config() }, start()], "did not finish segment 4"),
+        (vec![FromVod::Config { rung: 0, config: config() }; 2], "changed its configuration"),
+        (vec![unit(4, 0, 0, true)], "outside it"),
+        (vec![unit(4, 7_000_000, 7_090_000 + 17 * 3600, true)], "outside it"),
+        (vec![unit(4, i64::MIN, i64::MAX, true)], "outside it"),
+        (vec![FromVod::Packet { pts: i64::MIN, data: vec![0; 65_537].into() }], "that is none"),
+        (vec![large(), large(), large(), large(), large()], "larger than 256 MiB"),
     ] {
         let error = make(&plan(), &there, 0, said).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");

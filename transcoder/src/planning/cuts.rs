@@ -16,9 +16,10 @@ const TASK_OF_LARGE: i64 = 20 * TIMESCALE;
 const LARGE_PIXELS: f64 = 3840.0 * 2160.0 * 30.0;
 
 /// Where tasks become shorter, so that a fleet's workers end at about the same time: when no more than this share of the asset
-/// (per mille) and no more than this long (90 kHz) is left, a task has so many tenths of its usual length. With 64 workers at
-/// an hour, uneven ends cost a tenth less of their time than with tasks that are all alike (`make bench-vod`).
-const TAPER: [(i64, i64, i64); 3] = [(500, 1800 * TIMESCALE, 6), (250, 900 * TIMESCALE, 4), (100, 360 * TIMESCALE, 2)];
+/// (per mille) and no more than this long (90 kHz) is left, a task has so many tenths of its usual length, but no less than
+/// [`TASK_OF_LARGE`]. Shorter ones than that would suit 64 workers at one hour better, and cost a queue that keeps no order
+/// more than they give (`make bench-vod`).
+const TAPER: (i64, i64, i64) = (500, 1800 * TIMESCALE, 8);
 
 /// Shorter assets are no work for a fleet: their tasks are all alike. 90 kHz.
 const TAPER_FROM: i64 = 1200 * TIMESCALE;
@@ -117,7 +118,7 @@ pub(super) fn tasks(segments: &[SegmentPlan], pixels: f64) -> Vec<(u32, u32)> {
 
 /// What a task is meant to last when so much of all is left.
 fn tapered(usual: i64, left: i64, all: i64) -> i64 {
-    let near = |(share, longest, _): &&(i64, i64, i64)| left <= (all / 1000 * share).min(*longest);
-    let step = TAPER.iter().rev().find(near).filter(|_| all >= TAPER_FROM);
-    step.map_or(usual, |(_, _, tenths)| usual * tenths / 10)
+    let (share, longest, tenths) = TAPER;
+    let near = all >= TAPER_FROM && left <= (all / 1000 * share).min(longest);
+    if near { (usual * tenths / 10).max(TASK_OF_LARGE) } else { usual }
 }

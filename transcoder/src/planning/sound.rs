@@ -20,8 +20,9 @@ const RATES: (u32, u32) = (48_000, 44_100);
 /// Most spans of one segment for which copying is worth it: what is so uneven is encoded.
 const SPANS_MAX: usize = 64;
 
-/// How much before and behind a segment encoded sound is needed: the encoder's pre-roll, and what resampling looks ahead. 90 kHz.
-const AROUND: i64 = TIMESCALE / 4;
+/// How much before and behind a segment encoded sound is needed: the child decodes from a second before it on, and what the
+/// resampler looks ahead. Whoever begins anywhere must see the same packets. 90 kHz.
+const AROUND: i64 = TIMESCALE * 5 / 4;
 
 const BLOCK: i64 = AAC_FRAME_SAMPLES as i64;
 

@@ -119,7 +119,9 @@ fn ended_recordings_that_lie_are_refused() {
     refused("outside its folder", |value| value["parts"][0]["key"] = "rec/foo/s-1/00.flv".into());
     refused("outside its folder", |value| value["parts"][0]["key"] = "uploads/0.flv".into());
     refused("200 GB", |value| value["parts"][0]["bytes"] = u64::MAX.into());
-    refused("5000", |value| value["parts"] = vec![json!({ "key": "rec/foo/s-1/0.flv", "bytes": 1 }); 5001].into());
+    refused("20000", |value| {
+        value["parts"] = vec![json!({ "key": "rec/foo/s-1/0.flv", "bytes": 1 }); PARTS_MAX + 1].into();
+    });
     refused("no date", |value| value["start"] = "yesterday".into());
     assert!(Ended::parse("uploads/ended.json", b"{}").is_err());
     assert!(Ended::parse(KEY, b"garbage").is_err());

@@ -37,6 +37,27 @@ async fn a_broken_file_fails_in_words_after_three_errors_and_the_worker_goes_on(
 }
 
 #[tokio::test]
+async fn an_encoder_that_somebody_killed_is_no_error_of_the_source() {
+    let bench = Bench::new().await;
+    let file = bench.mp4(8);
+    bench.upload(&file, "film.mp4");
+    let (dir, child) = (bench.dir.path().display(), crate::bench::child());
+    let script = format!(
+        "#!/bin/sh\nif /bin/mkdir {dir}/killed 2>/dev/null; then kill -9 $$; fi\nexec {} \"$@\"\n",
+        child.display()
+    );
+    let path = bench.dir.path().join("victim");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let worker = bench.worker_with(path, Duration::from_secs(120));
+    bench.asset_in("ready").await;
+    worker.leave().await;
+    assert!(bench.dir.path().join("killed").exists());
+    let overview = manage::overview(&bench.places).await.unwrap();
+    assert_eq!(overview.jobs.iter().map(|job| job.errors).sum::<u32>(), 0);
+}
+
+#[tokio::test]
 async fn a_source_that_is_replaced_in_mid_job_fails_it_and_becomes_another_job() {
     let bench = Bench::new().await;
     let (first, second) = (bench.mp4(8), bench.mp4(9));

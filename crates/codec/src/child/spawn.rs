@@ -23,11 +23,17 @@ pub(crate) struct Bounds {
     pub(crate) files: Option<u64>,
     /// Added to the parent's niceness.
     pub(crate) niceness: libc::c_int,
+    /// Whether the kernel takes this child before anybody else where memory is short.
+    pub(crate) expendable: bool,
 }
 
 /// What the kernel gives a child between telling it that its time is up and ending it, in s. It does not listen, so the
 /// first ends it.
 const CPU_GRACE_S: u64 = 5;
+
+/// What systemd, a terminal or an administrator send to all processes of a service at once. Only the parent decides: it ends its
+/// children by closing their pipes, by SIGKILL, or by going itself.
+const FOR_THE_PARENT: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
 /// Starts `exe argument` with piped stdin, stdout and stderr, no environment, and limits.
 pub(crate) async fn spawn(exe: &Path, argument: &str, bounds: Bounds) -> Result<process::Child, Error> {
@@ -77,6 +83,15 @@ fn restrict(parent: u32, bounds: Bounds) -> io::Result<()> {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+        for signal in FOR_THE_PARENT {
+            // What is ignored stays so through exec.
+            if libc::signal(signal, libc::SIG_IGN) == libc::SIG_ERR {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        if bounds.expendable {
+            expend();
+        }
         // Private memory, not address space: threads reserve much of that and use little. No files, no core dumps.
         limit(libc::RLIMIT_DATA, bounds.memory_bytes, bounds.memory_bytes)?;
         limit(libc::RLIMIT_FSIZE, 0, 0)?;
@@ -91,6 +106,19 @@ fn restrict(parent: u32, bounds: Bounds) -> io::Result<()> {
         libc::nice(bounds.niceness);
     }
     Ok(())
+}
+
+/// Makes the kernel's choice this process. That it did not work is no reason not to run.
+fn expend() {
+    const MOST: &[u8] = b"1000";
+    // SAFETY: system calls with static strings and their lengths, all of them async-signal-safe.
+    unsafe {
+        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if file >= 0 {
+            libc::write(file, MOST.as_ptr().cast(), MOST.len());
+            libc::close(file);
+        }
+    }
 }
 
 fn limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::Result<()> {

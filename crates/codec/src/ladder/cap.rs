@@ -30,6 +30,9 @@ const SEGMENT_MS: std::ops::RangeInclusive<u32> = 200..=4_000;
 /// The same where nobody waits: the buffer holds up to 1.8 s.
 const UNHURRIED_SEGMENT_MS: std::ops::RangeInclusive<u32> = 200..=8_000;
 
+/// Least that an encoder is told, bit/s: x264 counts in kbit/s, and takes 0 for no cap at all.
+const MAX_BITRATE_MIN: u32 = 10_000;
+
 /// When the source does not say.
 const NOMINAL: FrameRate = FrameRate { num: 30, den: 1 };
 
@@ -70,7 +73,7 @@ impl Cap {
     pub(crate) fn at(self, rate: FrameRate, ticks: i64) -> Self {
         let believed = rate.ticks(1).max(1).cast_unsigned();
         let scaled = u64::from(self.max_bitrate) * ticks.max(1).cast_unsigned() / believed;
-        Self { max_bitrate: narrow(scaled), ..self }
+        Self { max_bitrate: narrow(scaled).max(MAX_BITRATE_MIN), ..self }
     }
 }
 
@@ -155,5 +158,11 @@ mod tests {
         let cap = Cap { max_bitrate: 1_000_000, buffer_bits: 500_000 };
         let real = cap.at(FrameRate { num: 30, den: 1 }, 1500);
         assert_eq!(real, Cap { max_bitrate: 500_000, buffer_bits: 500_000 });
+    }
+
+    #[test]
+    fn pictures_that_are_a_tick_apart_leave_the_encoder_something() {
+        let cap = Cap { max_bitrate: 600_000, buffer_bits: 500_000 };
+        assert_eq!(cap.at(FrameRate { num: 25, den: 1 }, 1).max_bitrate, 10_000);
     }
 }

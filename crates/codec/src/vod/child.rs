@@ -40,6 +40,27 @@ const MEMORY_WORDS: [&str; 5] =
 /// Added to the parent's niceness: what is live, on the same machine, comes before what can wait.
 const NICENESS: libc::c_int = 15;
 
+/// Signals that a process gets for what it does itself: what it works on makes it. Others come from outside, or from a kernel
+/// that is short of memory.
+const CRASHES: [libc::c_int; 7] =
+    [libc::SIGSEGV, libc::SIGABRT, libc::SIGILL, libc::SIGBUS, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+
+/// With what code Rust ends a process whose main thread panicked.
+const PANICKED: i32 = 101;
+
+/// Why it failed, and whether that is the machine's doing rather than the source's.
+#[derive(Debug)]
+struct Verdict {
+    why: String,
+    machine: bool,
+}
+
+impl Verdict {
+    fn source(why: String) -> Self {
+        Self { why, machine: false }
+    }
+}
+
 /// What a child may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -68,7 +89,7 @@ pub struct Child {
     asked: watch::Sender<Option<u32>>,
     /// How the process ended, once it has and its log was read.
     ended: watch::Receiver<Option<ExitStatus>>,
-    verdict: Arc<OnceLock<String>>,
+    verdict: Arc<OnceLock<Verdict>>,
     out_of_memory: Arc<AtomicBool>,
     kill: CancellationToken,
     tasks: JoinSet<()>,
@@ -86,6 +107,7 @@ impl Child {
             cpu_s: Some(limits.cpu_s.max(1)),
             files: Some(FILES),
             niceness: NICENESS,
+            expendable: true,
         };
         let mut process = spawn::spawn(exe, COMMAND, bounds).await?;
         let piped =
@@ -136,16 +158,17 @@ impl Child {
                     self.over = message == FromVod::Done;
                     return Some(message);
                 }
-                None => self.last = Some(FromVod::Failed { why: String::new() }),
+                None => self.last = Some(FromVod::Failed { why: String::new(), machine: true }),
             }
         }
         let status = self.status().await;
         self.over = true;
         let said = match self.last.take() {
-            Some(FromVod::Failed { why }) if !why.is_empty() => Some(why),
+            Some(FromVod::Failed { why, machine }) if !why.is_empty() => Some(Verdict { why, machine }),
             _ => None,
         };
-        Some(FromVod::Failed { why: self.words(said, status) })
+        let Verdict { why, machine } = self.judge(said, status);
+        Some(FromVod::Failed { why, machine })
     }
 
     /// The bytes that it asked for by [`FromVod::Read`], exactly as many. An error if it has not asked, or is gone.
@@ -184,23 +207,31 @@ impl Child {
     }
 
     /// Why it failed.
-    fn words(&self, said: Option<String>, status: Option<ExitStatus>) -> String {
-        if let Some(verdict) = self.verdict.get() {
-            return format!("the process {verdict}");
+    fn judge(&self, said: Option<Verdict>, status: Option<ExitStatus>) -> Verdict {
+        if let Some(Verdict { why, machine }) = self.verdict.get() {
+            return Verdict { why: format!("the process {why}"), machine: *machine };
         }
         let Limits { memory_bytes, cpu_s, .. } = self.limits;
         let signal = status.and_then(|status| status.signal());
-        let told = said.as_ref().is_some_and(|why| MEMORY_WORDS.iter().any(|words| why.contains(words)));
+        let told = said.as_ref().is_some_and(|said| MEMORY_WORDS.iter().any(|words| said.why.contains(words)));
         match (said, signal) {
-            (_, Some(libc::SIGXCPU)) => format!("the process took more than {} s of processor time", cpu_s.max(1)),
-            _ if told || self.out_of_memory.load(Ordering::Relaxed) => {
-                format!("the process took more than {} MB of memory", memory_bytes / 1_000_000)
+            (_, Some(libc::SIGXCPU)) => {
+                Verdict::source(format!("the process took more than {} s of processor time", cpu_s.max(1)))
             }
-            (Some(why), _) => why,
-            (None, Some(signal)) => format!("the process was killed by signal {signal}"),
+            _ if told || self.out_of_memory.load(Ordering::Relaxed) => {
+                Verdict::source(format!("the process took more than {} MB of memory", memory_bytes / 1_000_000))
+            }
+            (Some(said), _) => said,
+            (None, Some(signal)) => {
+                let why = format!("the process was killed by signal {signal}");
+                Verdict { why, machine: !CRASHES.contains(&signal) }
+            }
             (None, None) => match status.and_then(|status| status.code()) {
-                Some(code) => format!("the process ended early, with code {code}"),
-                None => "the process was lost".to_owned(),
+                Some(code) => {
+                    let why = format!("the process ended early, with code {code}");
+                    Verdict { why, machine: code != PANICKED }
+                }
+                None => Verdict { why: "the process was lost".to_owned(), machine: true },
             },
         }
     }
@@ -244,7 +275,7 @@ struct Reader {
     asked: watch::Sender<Option<u32>>,
     waiting: watch::Receiver<Option<u32>>,
     stall: Duration,
-    verdict: Arc<OnceLock<String>>,
+    verdict: Arc<OnceLock<Verdict>>,
 }
 
 impl Reader {
@@ -256,7 +287,7 @@ impl Reader {
                 Ok(Some(message)) => message,
                 Ok(None) => return,
                 Err(verdict) => {
-                    tracing::error!("the encoding process {verdict}: killing it");
+                    tracing::error!("the encoding process {}: killing it", verdict.why);
                     // The first verdict counts.
                     drop(self.verdict.set(verdict));
                     kill.cancel();
@@ -273,7 +304,7 @@ impl Reader {
     }
 
     /// The next message, in time; `None` at the end. An error is a verdict.
-    async fn hear(&mut self, pipe: &mut BufReader<ChildStdout>) -> Result<Option<FromVod>, String> {
+    async fn hear(&mut self, pipe: &mut BufReader<ChildStdout>) -> Result<Option<FromVod>, Verdict> {
         let reading = read(pipe);
         tokio::pin!(reading);
         loop {
@@ -281,11 +312,13 @@ impl Reader {
             let deadline = Instant::now() + self.stall;
             tokio::select! {
                 biased;
-                message = &mut reading => return message.map_err(|malformed| format!("talks nonsense ({malformed})")),
+                message = &mut reading => return message.map_err(|malformed| {
+                    Verdict { why: format!("talks nonsense ({malformed})"), machine: true }
+                }),
                 // Answered, or asked: the time begins anew. An error means that the parent's side is going.
                 changed = self.waiting.changed() => if changed.is_err() { return Ok(None) },
                 () = sleep_until(deadline), if !waits => {
-                    return Err(format!("said nothing for {} s", self.stall.as_secs_f32()));
+                    return Err(Verdict::source(format!("said nothing for {} s", self.stall.as_secs_f32())));
                 }
             }
         }

@@ -11,9 +11,9 @@ use super::context::Context;
 use super::reader::{Reader, Source};
 use super::tracks::{self, Medium};
 use super::{Reel, Tracks};
-use crate::{Error, quieten};
+use crate::{Error, loud, quieten};
 use ffmpeg_next::codec::packet::{Flags, Mut, Ref};
-use ffmpeg_next::{Packet, codec, ffi};
+use ffmpeg_next::{Packet, codec, ffi, log};
 use media::unit::VIDEO_TIMESCALE;
 use std::sync::Arc;
 
@@ -92,6 +92,8 @@ pub(crate) struct Demuxer {
     avio: Avio,
     container: Container,
     tracks: Tracks,
+    /// Why there is no sound, though the file has some.
+    left_out: Option<String>,
     video: Option<Track>,
     audio: Option<Track>,
     given: bool,
@@ -126,18 +128,26 @@ impl Demuxer {
         tracks.video = video.map(|stream| context.stream(stream).video()).transpose()?.flatten();
         video = video.filter(|_| tracks.video.is_some());
         let mut audio = context.choose(Medium::Audio);
-        tracks.audio = audio.and_then(|stream| context.stream(stream).audio());
+        let heard = audio.map(|stream| context.stream(stream).audio()).transpose();
+        let (sound, left_out) = heard.map_or_else(|why| (None, Some(why)), |track| (track, None));
+        tracks.audio = sound;
         audio = audio.filter(|_| tracks.audio.is_some());
         context.discard_all_but(&[video, audio]);
         let rate = tracks.audio.as_ref().map_or(1, |track| track.sample_rate);
         let video = video.map(|stream| Track::new(&context, stream, VIDEO_TIMESCALE));
         let audio = audio.map(|stream| Track::new(&context, stream, rate));
-        Ok(Self { context, avio, container, tracks, video, audio, given: false, hollow: false, proved: 0 })
+        let (given, hollow, proved) = (false, false, 0);
+        Ok(Self { context, avio, container, tracks, left_out, video, audio, given, hollow, proved })
     }
 
     /// What is in it.
     pub(crate) fn tracks(&self) -> &Tracks {
         &self.tracks
+    }
+
+    /// Why its sound counts for nothing, if it has some.
+    pub(crate) fn left_out(&self) -> Option<&str> {
+        self.left_out.as_deref()
     }
 
     /// For a decoder of one of its streams.
@@ -182,14 +192,15 @@ impl Demuxer {
         if self.container != Container::Mov || !indexed || !self.is_without_fragments()? {
             return Ok(self);
         }
-        let Self { context, mut avio, container, tracks, video, audio, .. } = self;
+        let Self { context, mut avio, container, tracks, left_out, video, audio, .. } = self;
         drop(context);
         let mut avio = Avio::new(avio.reader().hand_over(), true)?;
         let mut context =
             Context::open(&avio, container, false).map_err(|error| avio.take_failure().unwrap_or(error))?;
         context.discard_all_but(&[&video, &audio].map(|track| track.as_ref().map(|track| track.index)));
         avio.blank();
-        Ok(Self { context, avio, container, tracks, video, audio, given: false, hollow: true, proved: 0 })
+        let (given, hollow, proved) = (false, true, 0);
+        Ok(Self { context, avio, container, tracks, left_out, video, audio, given, hollow, proved })
     }
 
     fn is_without_fragments(&mut self) -> Result<bool, Error> {
@@ -212,8 +223,15 @@ impl Demuxer {
     pub(crate) fn next(&mut self) -> Result<Option<Sample>, Error> {
         loop {
             let mut packet = Packet::empty();
+            // What libav thinks of content that is not there is no news; errors come back nevertheless.
+            if self.hollow {
+                log::set_level(log::Level::Panic);
+            }
             // SAFETY: an open context and a blank packet.
             let result = unsafe { ffi::av_read_frame(self.context.as_mut_ptr(), packet.as_mut_ptr()) };
+            if self.hollow {
+                loud();
+            }
             if result < 0 {
                 if let Some(error) = self.avio.take_failure() {
                     return Err(error);

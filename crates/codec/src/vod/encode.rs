@@ -226,12 +226,16 @@ fn sink(give: Give, rungs: usize) -> Sink {
                 });
                 match first {
                     Some(true) => FromVod::Config { rung, config },
-                    _ => FromVod::Failed { why: "the source's colours change within a run".to_owned() },
+                    _ => {
+                        let why = "the source's colours change within a run".to_owned();
+                        FromVod::Failed { why, machine: false }
+                    }
                 }
             }
             FromLadder::Unit { rung, seq, unit } => FromVod::Unit { rung, seq, unit },
             FromLadder::SegmentEnd { rung, seq } => FromVod::SegmentEnd { rung, seq },
-            FromLadder::Failed { why } => FromVod::Failed { why },
+            // What an installation lacks shows before the first picture, and not here.
+            FromLadder::Failed { why } => FromVod::Failed { why, machine: false },
         };
         let failed = matches!(message, FromVod::Failed { .. });
         give.give(message).is_ok() && !failed

@@ -13,6 +13,16 @@ use std::sync::Arc;
 /// Longest reel, in 90 kHz: what a container may say, the packets say, too.
 const SPAN_MAX: i64 = 12 * 3600 * 90_000;
 
+/// Packets per second of film beyond which a file is no film: pictures, and sound (TrueHD has 1200).
+const PICTURES_PER_S: i64 = 240;
+const SOUNDS_PER_S: i64 = 1_500;
+
+/// How far behind or uneven times may be while packets come, in s of film.
+const UNEVEN_S: i64 = 60;
+
+/// Most packets of either kind: 12 h of 240 pictures a second. Bounds memory, here and with the parent.
+const PACKETS_MAX: i64 = 12 * 3600 * PICTURES_PER_S;
+
 /// Ticks (90 kHz) between two IDRs from which on other key frames count, too: to decode from the one before each time would cost
 /// more than a start that only the container vouches for.
 const IDR_FAR: i64 = 30 * 90_000;
@@ -46,11 +56,22 @@ fn look(index: u32, reel: Reel, source: &Arc<dyn Source>, give: &Give) -> Result
     }
     let demuxer = Demuxer::open(Arc::clone(source), index, reel)?;
     let tracks = demuxer.tracks().clone();
+    if let Some(why) = demuxer.left_out() {
+        eprintln!("the sound of reel {index} is left out: {why}");
+    }
     let mut demuxer = demuxer.without_content()?;
     let rate = tracks.audio.as_ref().map_or(1, |track| i64::from(track.sample_rate));
     // All of a reel at once: which key frames count is known at its end. 12 hours take some 60 MB.
     let (mut pictures, mut sound) = (Pictures::default(), Vec::new());
+    let mut room = (Room::new(PICTURES_PER_S, 90_000), Room::new(SOUNDS_PER_S, rate));
     while let Some(sample) = demuxer.next()? {
+        let fits = match sample.kind {
+            Kind::Video => room.0.take(sample.pts),
+            Kind::Audio => room.1.take(sample.pts),
+        };
+        if !fits {
+            return Err(Error::source("the file names more packets than any film of its length has"));
+        }
         match sample.kind {
             Kind::Video => pictures.take(sample.pts, sample.key, sample.marked, sample.hidden),
             Kind::Audio if sample.hidden => {}
@@ -77,6 +98,32 @@ fn look(index: u32, reel: Reel, source: &Arc<dyn Source>, give: &Give) -> Result
         give.give(FromVod::Stamps { reel: index, video: Vec::new(), audio: stamps.to_vec() })?;
     }
     Ok(video)
+}
+
+/// How many packets there may be: so many for each second between the first and the last so far. An index of a megabyte can name
+/// millions of packets without any content.
+#[derive(Debug)]
+struct Room {
+    per_s: i64,
+    /// Ticks per second of the times.
+    rate: i64,
+    times: Option<(i64, i64)>,
+    count: i64,
+}
+
+impl Room {
+    fn new(per_s: i64, rate: i64) -> Self {
+        Self { per_s, rate: rate.max(1), times: None, count: 0 }
+    }
+
+    /// Whether there is room for this one, too.
+    fn take(&mut self, pts: i64) -> bool {
+        let (first, last) = self.times.map_or((pts, pts), |(first, last)| (first.min(pts), last.max(pts)));
+        self.times = Some((first, last));
+        self.count = self.count.saturating_add(1);
+        let seconds = (last.saturating_sub(first) / self.rate).saturating_add(UNEVEN_S);
+        self.count <= seconds.saturating_mul(self.per_s).min(PACKETS_MAX)
+    }
 }
 
 /// A video packet that is shown.
@@ -150,6 +197,20 @@ mod tests {
         assert_eq!(keys("I..I.."), [0, 3]);
         let far = format!("K..I{}I..", ".".repeat(40));
         assert_eq!(keys(&far), [0, 3, 44]);
+    }
+
+    #[test]
+    fn packets_are_taken_as_long_as_a_film_may_have_them() {
+        let taken = |step, rate| {
+            let mut room = Room::new(240, rate);
+            (0..20_000_000_i64).take_while(|n| room.take(n * step)).count()
+        };
+        // A minute's worth, and no more where time does not go on.
+        assert_eq!(taken(0, 90_000), 14_400);
+        // 480 a second.
+        assert_eq!(taken(1, 480), 28_560);
+        // 240 a second, for 12 h.
+        assert_eq!(taken(375, 90_000), 10_368_000);
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub(super) fn serve() -> Result<(), Error> {
     let result = run(&give, stdin);
     let last = match &result {
         Ok(()) => FromVod::Done,
-        Err(error) => FromVod::Failed { why: error.to_string() },
+        Err(error) => FromVod::Failed { why: error.to_string(), machine: error.is_machine() },
     };
     // A parent that is gone has no use for it.
     drop(give.give(last));

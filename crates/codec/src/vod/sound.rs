@@ -60,6 +60,31 @@ const START_MAX: i64 = 1 << 50;
 
 const FRAME: i64 = AAC_FRAME_SAMPLES as i64;
 
+/// Whether a stream with these parameters is anything that a [`Maker`] would take; if not, why.
+///
+/// # Safety
+///
+/// What they point to must be as libav makes it.
+#[allow(unsafe_code)]
+pub(crate) unsafe fn playable(raw: &ffmpeg_next::ffi::AVCodecParameters) -> Result<(), String> {
+    let mut params = Parameters::new();
+    // SAFETY: both live for the call; a copy is made, whose allocation is checked.
+    let copied = unsafe {
+        !params.as_ptr().is_null() && ffmpeg_next::ffi::avcodec_parameters_copy(params.as_mut_ptr(), raw) >= 0
+    };
+    if !copied {
+        return Err("there is no memory to look into it".to_owned());
+    }
+    let (rate, channels) = (decoder::sample_rate(&params), decoder::channels(&params));
+    if !SOURCE_RATES.contains(&rate) {
+        return Err(format!("it has {rate} samples a second, and 8000 to 192000 are taken"));
+    }
+    if !(1..=decoder::CHANNELS_MAX).contains(&channels) {
+        return Err(format!("it has {channels} channels, and 1 to {} are taken", decoder::CHANNELS_MAX));
+    }
+    Decoder::open(&params, 2).map(drop).map_err(|error| error.to_string())
+}
+
 /// What is made.
 #[derive(Debug, Clone, Copy)]
 struct Target {

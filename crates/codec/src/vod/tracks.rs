@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use super::context::Context;
+use super::sound::playable;
 use super::{AudioTrack, VideoTrack};
 use crate::Error;
 use bytes::Bytes;
@@ -15,12 +16,6 @@ use std::marker::PhantomData;
 
 /// Sides of a picture that are taken.
 const SIDES: std::ops::RangeInclusive<i32> = 2..=8192;
-
-/// Samples per second that are taken.
-const SAMPLE_RATES: std::ops::RangeInclusive<i32> = 4_000..=384_000;
-
-/// Most channels that are taken.
-const CHANNELS_MAX: i32 = 64;
 
 /// `nal_unit_type` of a slice of an IDR picture (H.264 table 7-1).
 const NAL_IDR: u8 = 5;
@@ -93,6 +88,11 @@ impl<'a> Stream<'a> {
             let words = format!("a picture of {width}x{height} is not supported: use 2x2 to 8192x8192");
             return Err(Error::source(words));
         }
+        if let Some(degrees) = self.side_data::<[i32; 9]>(DISPLAY_MATRIX).and_then(turned) {
+            let words =
+                format!("the file says that its pictures are to be turned by {degrees}°: turn them before the upload");
+            return Err(Error::source(words));
+        }
         // SAFETY: an open context and a stream of it; null for "no frame". The call reads.
         let rate = unsafe { ffi::av_guess_frame_rate(self.1, self.0.cast_mut(), std::ptr::null_mut()) };
         let positive = |value: i32| u32::try_from(value).ok().filter(|&value| value > 0);
@@ -117,23 +117,21 @@ impl<'a> Stream<'a> {
         Some((i32::try_from(config.width()).ok()?, i32::try_from(config.height()).ok()?))
     }
 
-    /// As sound. `None` if it is of no use, which is no reason to refuse the pictures.
-    pub(super) fn audio(&self) -> Option<AudioTrack> {
+    /// As sound. An error in words if it is of no use, which is no reason to refuse the pictures.
+    pub(super) fn audio(&self) -> Result<AudioTrack, String> {
         let parameters = self.parameters();
         let aac = parameters.codec_id == ffi::AVCodecID::AV_CODEC_ID_AAC;
         let config = aac.then(|| AudioConfig::from_asc(Bytes::copy_from_slice(self.extradata())).ok()).flatten();
         // Of HE-AAC libav tells what is played; blocks are counted by the core's rate.
         let sample_rate = config.as_ref().map_or(parameters.sample_rate, |config| config.sample_rate().cast_signed());
         let channels = config.as_ref().map_or(parameters.channels, |config| config.channels().into());
-        if !SAMPLE_RATES.contains(&sample_rate) || !(1..=CHANNELS_MAX).contains(&channels) {
-            return None;
-        }
-        Some(AudioTrack {
-            codec: self.codec_name(),
-            sample_rate: sample_rate.unsigned_abs(),
-            channels: u8::try_from(channels).ok()?,
-            asc: aac.then(|| hex(self.extradata())),
-        })
+        // SAFETY: the stream's own parameters, which live as long as it does.
+        unsafe { playable(self.parameters()) }?;
+        let channels = u8::try_from(channels).ok().filter(|&channels| channels > 0);
+        let sample_rate = u32::try_from(sample_rate).ok().filter(|&rate| rate > 0);
+        let (sample_rate, channels) = sample_rate.zip(channels).ok_or("its configuration is broken")?;
+        let asc = aac.then(|| hex(self.extradata()));
+        Ok(AudioTrack { codec: self.codec_name(), sample_rate, channels, asc })
     }
 
     fn codec_name(&self) -> String {
@@ -175,6 +173,20 @@ impl<'a> Stream<'a> {
             let data = ffi::av_stream_get_side_data(self.0, kind, &mut size);
             (!data.is_null() && size >= size_of::<T>()).then(|| &*data.cast::<T>())
         }
+    }
+}
+
+const DISPLAY_MATRIX: ffi::AVPacketSideDataType = ffi::AVPacketSideDataType::AV_PKT_DATA_DISPLAYMATRIX;
+
+/// By how many degrees clockwise a matrix (ISO/IEC 14496-12, 6.2.2) turns pictures, to the nearest quarter; `None`: not at all.
+fn turned(matrix: &[i32; 9]) -> Option<u16> {
+    let &[a, b, _, c, d, ..] = matrix;
+    let (along, across) = (i64::from(a) + i64::from(d), i64::from(b) - i64::from(c));
+    match (along.abs() >= across.abs(), along, across) {
+        (true, 0.., _) => None,
+        (true, ..) => Some(180),
+        (false, _, 0..) => Some(90),
+        (false, ..) => Some(270),
     }
 }
 
@@ -239,6 +251,19 @@ mod tests {
         check(&[], 4, false);
         check(&[0, 0, 0, 1, 0x67, 0, 0, 1, 0x65], 0, true);
         check(&[0, 0, 1, 0x41, 0x65], 0, false);
+    }
+
+    #[test]
+    fn a_matrix_that_turns_pictures_is_told_by_its_quarter() {
+        const ONE: i32 = 1 << 16;
+        let check = |a, b, c, d, expected| assert_eq!(turned(&[a, b, 0, c, d, 0, 0, 0, 1 << 30]), expected);
+        check(ONE, 0, 0, ONE, None);
+        check(ONE / 2, 0, 0, ONE, None);
+        check(0, ONE, -ONE, 0, Some(90));
+        check(-ONE, 0, 0, -ONE, Some(180));
+        check(0, -ONE, ONE, 0, Some(270));
+        check(0, 0, 0, 0, None);
+        check(i32::MIN, 0, 0, i32::MIN, Some(180));
     }
 
     #[test]

@@ -119,8 +119,9 @@ pub(crate) fn encode_from_child(message: &FromVod) -> Bytes {
             out.put_u8(kind::SHEET);
             out.put_slice(jpeg);
         }
-        FromVod::Failed { why } => {
+        FromVod::Failed { why, machine } => {
             out.put_u8(kind::FAILED);
+            out.put_u8(u8::from(*machine));
             out.put_slice(why.as_bytes());
         }
         FromVod::Done => out.put_u8(kind::DONE),
@@ -169,7 +170,10 @@ pub(crate) fn decode_from_child(mut message: Bytes) -> Result<FromVod, Malformed
             FromVod::Sound { seq, blocks }
         }
         kind::SHEET => FromVod::Sheet(message),
-        kind::FAILED => FromVod::Failed { why: String::from_utf8_lossy(&message).into_owned() },
+        kind::FAILED => {
+            let machine = get(message.try_get_u8())? != 0;
+            FromVod::Failed { why: String::from_utf8_lossy(&message).into_owned(), machine }
+        }
         kind::DONE => {
             ended(&message)?;
             FromVod::Done
@@ -348,7 +352,7 @@ mod tests {
             (any::<i64>(), bytes()).prop_map(|(pts, data)| FromVod::Packet { pts, data }),
             (any::<u64>(), vec(bytes(), 0..4)).prop_map(|(seq, blocks)| FromVod::Sound { seq, blocks }),
             bytes().prop_map(FromVod::Sheet),
-            ".{0,80}".prop_map(|why| FromVod::Failed { why }),
+            (".{0,80}", any::<bool>()).prop_map(|(why, machine)| FromVod::Failed { why, machine }),
             Just(FromVod::Done),
         ]
     }

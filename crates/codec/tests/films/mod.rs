@@ -105,7 +105,7 @@ pub async fn drive(job: Job, files: &[Bytes]) -> Vec<FromVod> {
 /// What it said last, if that was that it failed.
 pub fn failure(said: &[FromVod]) -> Option<&str> {
     match said.last() {
-        Some(FromVod::Failed { why }) => Some(why),
+        Some(FromVod::Failed { why, .. }) => Some(why),
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ fn entry(rendition: &str, msn: u64) -> Entry {
         date_ms: ANCHOR + (msn as i64 - 10) * 2000,
         gap: false,
         discontinuity: false,
-        map: "init-00.mp4".to_owned(),
+        map: "init-0000000000000000.mp4".to_owned(),
         bytes: 250_000,
         first_chunk: 25_000,
     }
@@ -109,7 +109,7 @@ fn nothing_can_be_played_without_pictures_or_without_an_epoch() {
 
 #[test]
 fn playlists_say_what_the_live_ones_said() {
-    let broken = Entry { discontinuity: true, map: "init-11.mp4".to_owned(), ..entry("source", 11) };
+    let broken = Entry { discontinuity: true, map: "init-1111111111111111.mp4".to_owned(), ..entry("source", 11) };
     let first = Entry { discontinuity: true, ..entry("source", 10) };
     let ledger = ledger(vec![first, broken, entry("audio", 10), entry("audio", 11)]);
     let vod = ledger.vod().unwrap();
@@ -121,12 +121,12 @@ fn playlists_say_what_the_live_ones_said() {
 #EXT-X-INDEPENDENT-SEGMENTS
 #EXT-X-MEDIA-SEQUENCE:10
 #EXT-X-DISCONTINUITY-SEQUENCE:0
-#EXT-X-MAP:URI=\"init-00.mp4\"
+#EXT-X-MAP:URI=\"init-0000000000000000.mp4\"
 #EXT-X-PROGRAM-DATE-TIME:2026-11-20T17:25:00.000Z
 #EXTINF:2.000000,
 10.m4s
 #EXT-X-DISCONTINUITY
-#EXT-X-MAP:URI=\"init-11.mp4\"
+#EXT-X-MAP:URI=\"init-1111111111111111.mp4\"
 #EXT-X-PROGRAM-DATE-TIME:2026-11-20T17:25:02.000Z
 #EXTINF:2.000000,
 11.m4s
@@ -170,4 +170,23 @@ fn an_asset_is_named_after_its_first_picture_and_only_if_rungs_are_recorded() {
     assert_eq!(ledger.asset().as_deref(), Some("foo-20261120T172500Z"));
     ledger.rungs = false;
     assert_eq!(ledger.asset(), None);
+}
+
+#[test]
+fn what_is_no_init_segment_stands_in_no_playlist() {
+    for map in ["", "init-00.mp4", "../0.mp4", "x\"\n#EXT-X-ENDLIST", "7.m4s"] {
+        let mut ledger = ledger(vec![entry("source", 10), entry("source", 12)]);
+        ledger.enter(Line::Segment(Entry { map: map.to_owned(), ..entry("source", 11) }));
+        let vod = ledger.vod().unwrap();
+        let (_, text) = &vod.playlists[0];
+        assert_eq!(text.matches("#EXT-X-MAP").count(), 1, "{text}");
+        assert_eq!(text.matches("#EXT-X-GAP").count(), 1, "{text}");
+        assert!(!text.contains("../") && text.matches("#EXT-X-ENDLIST").count() == 1, "{text}");
+    }
+}
+
+#[test]
+fn a_number_that_no_recording_reaches_makes_no_playlist_endless() {
+    let ledger = ledger(vec![entry("source", 10), entry("source", 11), entry("source", u64::MAX - 1)]);
+    assert_eq!(ledger.vod().unwrap().duration_s, 4.0);
 }

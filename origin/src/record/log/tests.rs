@@ -11,7 +11,7 @@ fn segment(msn: u64) -> Line {
         date_ms: 0,
         gap: false,
         discontinuity: false,
-        map: "init-00.mp4".to_owned(),
+        map: "init-0000000000000000.mp4".to_owned(),
         bytes: 1,
         first_chunk: 1,
     })
@@ -84,4 +84,28 @@ async fn what_is_read_is_what_the_journal_had_also_after_a_restart() {
     assert_eq!(read(&ingest, "foo", "other").await.unwrap(), Ledger::default());
     let sign = read_sign(&ingest, &keys::sign("foo", "s")).await.unwrap().unwrap();
     assert_eq!((sign.anchor_ms, sign.asset.as_deref()), (Some(1_795_195_500_000), Some("foo-20261120T172500Z")));
+}
+
+#[tokio::test]
+async fn what_speaks_of_another_session_or_is_too_long_is_no_part_of_a_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = service::config::Config { data_dir: dir.path().into(), ..Default::default() };
+    let ingest = Stores::of(&config).ingest().await.unwrap();
+    let text =
+        |lines: &[Line]| -> String { lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect() };
+    let other = |name: &str, session: &str| {
+        let (name, session) = (name.to_owned(), session.to_owned());
+        text(&[Line::Session { name, session, began_ms: 1, rungs: true }, segment(9)])
+    };
+    let long = " ".repeat(CHUNK_BYTES_MAX as usize + 1);
+    let own = text(&[&session().lines()[..], &[segment(1)]].concat());
+    for (number, text) in [own, other("bar", "s"), other("foo", "t"), long, text(&[segment(2)])].into_iter().enumerate()
+    {
+        ingest.put(&format!("rec/foo/s/log/1-{number:05}.jsonl"), text.into(), "application/jsonl").await.unwrap();
+    }
+    let read = read(&ingest, "foo", "s").await.unwrap();
+    assert_eq!((read.name.as_str(), read.session.as_str(), read.began_ms), ("foo", "s", 7));
+    assert_eq!(read.newest().map(|(_, msn)| msn).collect::<Vec<_>>(), [2]);
+    assert_eq!(read.entries().count(), 2);
+    assert_eq!(read_object(&ingest, "a//b", 1).await.unwrap(), None, "a key that is none");
 }

@@ -147,25 +147,69 @@ async fn a_master_takes_its_job_with_it_unless_another_session_has_the_same() {
         &[],
     )
     .await;
-    let ingest = shop.stores.ingest().await.unwrap();
+    let (ingest, egress) = (shop.stores.ingest().await.unwrap(), shop.stores.egress().await.unwrap());
     let pair = json!({ "name": "foo", "asset": "foo-1" }).to_string();
     ingest.create("rec/foo/1b/ended.json", pair.into(), "application/json").await.unwrap();
     // The other origin of the pair still records.
     let live = BTreeSet::from([session("1b")]);
-    remove_masters(&ingest, &live, in_days(30), 30).await.unwrap();
+    remove_masters(&ingest, &egress, &live, in_days(60), 30).await.unwrap();
     let left = ["jobs/foo-1/done/00000.json", "jobs/foo-1/plan.json", "jobs/foo-2/plan.json", "rec/foo/1b/ended.json"];
     assert_eq!(shop.ingest().await, [&left[..], &["rec/foo/2/0.flv", "uploads/a.mp4"]].concat());
-    remove_masters(&ingest, &BTreeSet::new(), in_days(30), 30).await.unwrap();
+    remove_masters(&ingest, &egress, &BTreeSet::new(), in_days(60), 30).await.unwrap();
     assert_eq!(shop.ingest().await, ["jobs/foo-2/plan.json", "rec/foo/2/0.flv", "uploads/a.mp4"]);
 }
 
 #[tokio::test]
 async fn a_master_whose_removal_was_cut_off_is_gone_after_the_next_look() {
     let shop = Shop::with(&["jobs/foo-1/plan.json", "sessions/foo/1.json"], &[]).await;
-    let ingest = shop.stores.ingest().await.unwrap();
+    let (ingest, egress) = (shop.stores.ingest().await.unwrap(), shop.stores.egress().await.unwrap());
     ingest.create("gone/foo/1.json", r#"{"job":"foo-1"}"#.into(), "application/json").await.unwrap();
-    remove_masters(&ingest, &BTreeSet::new(), SystemTime::now(), 30).await.unwrap();
+    remove_masters(&ingest, &egress, &BTreeSet::new(), SystemTime::now(), 30).await.unwrap();
     assert_eq!(shop.ingest().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_master_waits_for_its_job_but_not_for_ever_and_then_its_asset_stays_what_it_was() {
+    let master = ["jobs/foo-1/plan.json", "rec/foo/1/0.flv", "rec/foo/1/ended.json"];
+    for (what, more, days, stays) in [
+        ("planned", None, 30, true),
+        ("planned, longer", None, 59, true),
+        ("planned, for too long", None, 60, false),
+        ("done", Some("jobs/foo-1/finished.json"), 30, false),
+        ("given up", Some("jobs/foo-1/failed.json"), 30, false),
+        ("not wanted any more", Some("jobs/foo-1/expired.json"), 30, false),
+    ] {
+        let shop = Shop::with(&[&master[..], more.as_slice()].concat(), &["vod/foo-1/index.m3u8"]).await;
+        let (ingest, egress) = (shop.stores.ingest().await.unwrap(), shop.stores.egress().await.unwrap());
+        let entry = r#"{"id":"foo-1","state":"transcoding","tasks":7}"#;
+        egress.put("assets/foo-1.json", entry.into(), "application/json").await.unwrap();
+        remove_masters(&ingest, &egress, &BTreeSet::new(), in_days(days), 30).await.unwrap();
+        assert_eq!(shop.ingest().await.len(), if stays { 3 } else { 0 }, "{what}");
+        let entry = read(&egress, "assets/foo-1.json").await.unwrap().unwrap();
+        assert_eq!(entry["state"], if stays { "transcoding" } else { "instant" }, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn an_asset_that_goes_before_anybody_has_planned_it_is_not_made_from_its_master() {
+    let shop =
+        Shop::with(&["rec/foo/1/0.flv", "rec/foo/1/ended.json"], &["assets/foo-1.json", "assets/foo-2.json"]).await;
+    let (ingest, egress) = (shop.stores.ingest().await.unwrap(), shop.stores.egress().await.unwrap());
+    remove_assets(&ingest, &egress, &BTreeSet::new(), in_days(30), 30).await.unwrap();
+    assert_eq!(shop.egress().await, [""; 0]);
+    assert_eq!(shop.ingest().await, ["jobs/foo-1/expired.json", "rec/foo/1/0.flv", "rec/foo/1/ended.json"]);
+}
+
+#[tokio::test]
+async fn an_object_that_is_too_long_keeps_no_other_from_going() {
+    let shop = Shop::with(&["rec/foo/1/ended.json"], &["assets/foo-1.json"]).await;
+    let (ingest, egress) = (shop.stores.ingest().await.unwrap(), shop.stores.egress().await.unwrap());
+    let long = " ".repeat(ENDED_BYTES_MAX as usize + 1);
+    ingest.put("rec/foo/0/ended.json", long.clone().into(), "application/json").await.unwrap();
+    egress.put("assets/foo-0.json", long.into(), "application/json").await.unwrap();
+    remove_assets(&ingest, &egress, &BTreeSet::new(), in_days(30), 30).await.unwrap();
+    remove_masters(&ingest, &egress, &BTreeSet::new(), in_days(60), 30).await.unwrap();
+    assert_eq!((shop.ingest().await, shop.egress().await), (vec![], vec![]));
 }
 
 #[tokio::test]

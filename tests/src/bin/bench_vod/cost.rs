@@ -46,7 +46,7 @@ pub(crate) async fn measure(dir: &Path, effort: &str, rounds: usize, table: &mut
     for (number, rung) in rungs.iter().enumerate() {
         let own = joined(dir, &job, rung);
         let other = theirs.join(format!("{number}/index.m3u8"));
-        let (own_ssim, other_ssim) = (ssim(&own, &source).await, ssim(&other, &source).await);
+        let (own_ssim, other_ssim) = tokio::join!(ssim(&own, &source), ssim(&other, &source));
         let (own_rate, other_rate) = (rate(&job.folder(&rung.rendition)), rate(&theirs.join(number.to_string())));
         let name = &rung.rendition;
         table.state(&format!("rate_{name}"), format!("{name}: mean bit rate, kbit/s, live360"), own_rate);

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 /// How long a job may take.
-const DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(600);
 
 /// How often is looked whether it is finished.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -34,6 +34,8 @@ pub(crate) struct Job {
     pub(crate) seconds: f64,
     /// Of all workers and their children meanwhile.
     pub(crate) cpu_s: f64,
+    /// The same at the moment when each segment was there on all rungs, by its number, as long as they come in order.
+    pub(crate) segments_cpu_s: Vec<f64>,
     _dir: Arc<TempDir>,
 }
 
@@ -62,7 +64,11 @@ pub(crate) async fn run(media: &Path, sets: &[&str], cores: &[Option<usize>]) ->
     stores.upload(media, "bench.mp4", MODIFIED_S);
     let (uploaded, began) = (SystemTime::now(), Instant::now());
     let finished = || stores.jobs().into_iter().find(|job| stores.has(job, "finished.json"));
+    let mut segments_cpu_s = Vec::new();
     let name = loop {
+        if stores.jobs().iter().any(|job| whole(&stores, job, segments_cpu_s.len())) {
+            segments_cpu_s.push(used() - before);
+        }
         if let Some(job) = finished() {
             break job;
         }
@@ -77,7 +83,18 @@ pub(crate) async fn run(media: &Path, sets: &[&str], cores: &[Option<usize>]) ->
     }
     let cpu_s = used() - before;
     workers.iter_mut().for_each(Server::assert_well);
-    Job { stores, name, uploaded, seconds, cpu_s, _dir: dir }
+    Job { stores, name, uploaded, seconds, cpu_s, segments_cpu_s, _dir: dir }
+}
+
+/// Whether a segment is there on all rungs.
+fn whole(stores: &Stores, job: &str, number: usize) -> bool {
+    let plan = stores.document(job, "plan.json").unwrap_or_default();
+    let Some(rungs) = plan["rungs"].as_array() else { return false };
+    let folder = stores.egress().join("vod").join(job).join("hq");
+    let there = |rung: &Value| {
+        rung["rendition"].as_str().is_some_and(|name| folder.join(name).join(format!("{number}.m4s")).is_file())
+    };
+    rungs.iter().all(there)
 }
 
 impl Job {

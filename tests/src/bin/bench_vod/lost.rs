@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-const WIDTH: u32 = 960;
-const SECONDS: u32 = 300;
+const WIDTH: u32 = 640;
+const SECONDS: u32 = 180;
 
 const SETS: [&str; 6] = [
-    "vod.ladder=[\"source\", \"480w 600k\", \"240w 200k\"]",
+    "vod.ladder=[\"source\", \"320w 300k\", \"160w 100k\"]",
     "vod.effort=veryfast",
     "transcoder.rescan_s=1",
     // A killed worker's job waits so long for the next.
@@ -30,8 +30,10 @@ const SETS: [&str; 6] = [
     "log.level=info,transcoder=debug",
 ];
 
-/// How long after its encoder has begun a worker lives at most.
-const LIFE: Duration = Duration::from_millis(2500);
+/// A worker is killed when it has stored fewer than so many objects, and at most so long after that: somewhere in a task,
+/// whether this machine is fast or slow.
+const OBJECTS: usize = 8;
+const LIFE: Duration = Duration::from_millis(800);
 
 /// The longest that is waited for a worker's first word.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,7 +57,12 @@ pub(crate) async fn measure(dir: &Path, kills: usize, table: &mut Table) {
         if !encodes(&worker, &stores).await {
             break;
         }
-        tokio::time::sleep(LIFE.mul_f64(dice.share())).await;
+        let goal = stores.segments() + dice.below(OBJECTS);
+        let (began, patience) = (Instant::now(), LIFE.mul_f64(dice.share()));
+        while stores.segments() < goal && !finished(&stores) && began.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(patience).await;
         worker.signal("KILL").await;
         let (_, log) = worker.exit_and_log().await;
         killed += 1;

@@ -20,7 +20,8 @@ const LONGER: u32 = 10;
 /// What a job cost, by its parts.
 #[derive(Debug, Clone)]
 pub(crate) struct Measured {
-    /// Of each segment, on one core, all rungs; s.
+    /// Of each segment but each task's first, all rungs: processor time, which on a core of its own is what it lasts, and which
+    /// others on this machine disturb least; s.
     pub(crate) segments: Vec<f64>,
     /// Pixels of all rungs of a picture.
     pub(crate) pixels: f64,
@@ -44,11 +45,7 @@ pub(crate) async fn measure(dir: &Path, effort: &str, table: &mut Table) -> Meas
     table.state("wall_1_s", format!("{what}: upload to asset, 1 worker on one core, s"), alone.seconds);
     table.state("wall_2_s", "the same, 2 workers on a core each, s", both.seconds);
     table.judge("speed_up", "speed-up of the second worker", alone.seconds / both.seconds, Goal::Least(1.6));
-    table.state(
-        "segment_s",
-        "of it, a segment of 6 s, all rungs, on one core: median, s",
-        median(measured.segments.clone()),
-    );
+    table.state("segment_s", "of it, a segment of 6 s, all rungs: median, s of CPU", median(measured.segments.clone()));
     table.state("task_overhead_s", "of it, a task besides its segments, s", measured.overheads.task_s);
     table.state(
         "plan_s_per_hour",
@@ -61,25 +58,29 @@ pub(crate) async fn measure(dir: &Path, effort: &str, table: &mut Table) -> Meas
 
 /// What the files of a job of one worker tell.
 fn parts(job: &Job) -> Measured {
-    let mut segments = Vec::new();
+    let (mut segments, mut lasted) = (Vec::new(), Vec::new());
     let mut task_s = Vec::new();
     let mut before = job.at("plan.json");
     let mut firsts = Vec::new();
     for (number, (first, after)) in job.tasks().into_iter().enumerate() {
         let at: Vec<f64> = (first..after).map(|segment| job.segment_at(segment)).collect();
-        segments.extend(at.windows(2).map(|pair| pair[1] - pair[0]));
+        lasted.extend(at.windows(2).map(|pair| pair[1] - pair[0]));
+        let cpu_s = job.segments_cpu_s.get(first..after).unwrap_or_default();
+        segments.extend(cpu_s.windows(2).map(|pair| pair[1] - pair[0]));
         let done = job.at(&format!("done/{number:05}.json"));
         firsts.push((at[0] - before, done - at[at.len() - 1]));
         before = done;
     }
     // A task's first segment comes late by what starting it takes.
-    let usual = median(segments.clone());
+    let usual = median(lasted.clone());
     task_s.extend(firsts.iter().map(|(first, end)| (first - usual).max(0.0) + end));
     let finish_s = job.at("finished.json") - before;
-    let all = segments.len() + firsts.len();
+    let all = lasted.len() + firsts.len();
     let pixels = job.rungs().iter().map(|rung| f64::from(rung.width) * f64::from(rung.height)).sum();
     let overheads = Overheads { plan_s: job.at("plan.json"), task_s: median(task_s), finish_s };
-    eprintln!("segments took {segments:.2?} s, tasks began and ended in {firsts:.2?} s");
+    eprintln!(
+        "segments took {segments:.2?} s of CPU in {lasted:.2?} s; tasks' first segments and ends: {firsts:.2?} s"
+    );
     Measured { segments, pixels, overheads, plan_s_per_s: f64::NAN, finish_s_per_segment: finish_s / all as f64 }
 }
 

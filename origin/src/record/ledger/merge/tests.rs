@@ -21,7 +21,7 @@ fn ledger(name: &str, anchor_ms: i64, entries: &[i64]) -> Ledger {
             date_ms: ANCHOR,
             gap: *number < 0,
             discontinuity: false,
-            map: "init-00.mp4".to_owned(),
+            map: "init-0000000000000000.mp4".to_owned(),
             bytes: 1,
             first_chunk: 1,
         }));
@@ -74,7 +74,7 @@ fn what_is_not_in_the_store_is_a_gap() {
         ("nothing", vec![1, 2, -3]),
         ("2.m4s", vec![1, -2, -3]),
         ("3.m4s", vec![1, 2, -3]),
-        ("init-00.mp4", vec![-1, -2, -3]),
+        ("init-0000000000000000.mp4", vec![-1, -2, -3]),
     ] {
         let mut ledger = ledger("foo", ANCHOR, &[1, 2, -3]);
         ledger.retain(|rendition, file| rendition == Rendition::Source && file != missing);
@@ -85,7 +85,7 @@ fn what_is_not_in_the_store_is_a_gap() {
 #[test]
 fn a_playlist_takes_the_place_of_one_that_has_less_and_of_no_other() {
     let playlist = |numbers: &[i64]| {
-        let mut text = "#EXTM3U\n#EXT-X-MAP:URI=\"init-00.mp4\"\n".to_owned();
+        let mut text = "#EXTM3U\n#EXT-X-MAP:URI=\"init-0000000000000000.mp4\"\n".to_owned();
         for number in numbers {
             let gap = if *number < 0 { "#EXT-X-GAP\n" } else { "" };
             text.push_str(&format!("{gap}#EXTINF:2.000000,\n{}.m4s\n", number.abs()));
