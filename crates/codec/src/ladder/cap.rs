@@ -73,7 +73,7 @@ impl Cap {
     pub(crate) fn at(self, rate: FrameRate, ticks: i64) -> Self {
         let believed = rate.ticks(1).max(1).cast_unsigned();
         let scaled = u64::from(self.max_bitrate) * ticks.max(1).cast_unsigned() / believed;
-        Self { max_bitrate: narrow(scaled).max(MAX_BITRATE_MIN), ..self }
+        Self { max_bitrate: narrow(scaled).max(MAX_BITRATE_MIN.min(self.max_bitrate)), ..self }
     }
 }
 
