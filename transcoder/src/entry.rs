@@ -101,9 +101,9 @@ pub(crate) fn key(id: &str) -> String {
     format!("{FOLDER}/{id}.json")
 }
 
-/// The key in the egress store of a file of an asset, e.g. `hq/audio/0.m4s`.
+/// The key in the egress store of a file of an asset, e.g. `hq/audio/0.m4s`: its address.
 pub(crate) fn file_key(id: &str, file: &str) -> String {
-    format!("vod/{id}/{file}")
+    Route::Vod(format!("{id}/{file}")).to_string().trim_start_matches('/').to_owned()
 }
 
 /// The state that an entry says.

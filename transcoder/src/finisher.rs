@@ -204,17 +204,11 @@ fn join(init: &Bytes, chunk: &Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use store::{Limits, Objects, Queue};
 
     #[tokio::test]
     async fn what_can_be_watched_does_not_become_shorter() {
         let dir = tempfile::tempdir().unwrap();
-        let open = async |name: &str| {
-            let url = format!("file:{}", dir.path().join(name).display());
-            Objects::open(&url, Limits::PATIENT).await.unwrap()
-        };
-        let queue = Queue::open("local:", dir.path()).await.unwrap();
-        let stores = Stores { ingest: open("ingest").await, egress: open("egress").await, queue };
+        let stores = Stores::in_folder(dir.path()).await;
         let entry = r#"{"id":"foo-1","duration_s":60.0,"state":"transcoding"}"#;
         stores.egress.put(&entry::key("foo-1"), entry.into(), "application/json").await.unwrap();
         // There is nothing to watch.

@@ -129,33 +129,9 @@ pub fn state<'a>(job: &str, keys: impl IntoIterator<Item = &'a str>) -> JobState
     state
 }
 
-/// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Look through the source, and plan.
-    Plan,
-    /// This task is not done.
-    Task(u32),
-    /// All tasks are done: write playlists.
-    Finish,
-    /// All is done; the entry must say so.
-    Entry,
-}
-
-/// What is to be done next about a job whose plan has so many tasks (0 while there is none). Nothing if it has failed.
-pub fn next(state: &JobState, tasks: u32) -> Vec<Step> {
-    if state.finished {
-        return vec![Step::Entry];
-    }
-    if state.failed {
-        return Vec::new();
-    }
-    if !state.planned {
-        return vec![Step::Plan];
-    }
-    let missing: Vec<Step> =
-        (0..tasks.min(TASKS_MAX)).filter(|task| !state.done.contains(task)).map(Step::Task).collect();
-    if missing.is_empty() { vec![Step::Finish] } else { missing }
+/// Tasks that have no facts yet, of a plan with so many.
+pub fn missing(state: &JobState, tasks: u32) -> BTreeSet<u32> {
+    (0..tasks.min(TASKS_MAX)).filter(|task| !state.done.contains(task)).collect()
 }
 
 /// What follows from an error.

@@ -6,7 +6,7 @@
 //! The pure part, which decides (and touches nothing): [`event`] (messages), [`source`] (what is a source, names of jobs), [`ladder`],
 //! [`planning`] (`plan`, `output_time(&Run, source_pts)`, `Plan::{parse, check, to_json}`; tasks never span runs), [`facts`]
 //! (`head` is put in front of each picture segment's chunks, so that `read_segment` knows a segment that is there already;
-//! `hash` names inits), [`finishing`], [`thumbs`] and [`jobs`] (keys below `jobs/`, `state`, `next`, `after_error`); also `work` (what a
+//! `hash` names inits), [`finishing`], [`thumbs`] and [`jobs`] (keys below `jobs/`, `state`, `missing`, `after_error`); also `work` (what a
 //! task lacks), `packing` (units to segments), `entry` and the decision in `leaving`.
 //!
 //! The acting part: `worker` (messages) calls `probing`, `task` and `finisher`, which drive a child (`drive`) that reads through
@@ -146,13 +146,6 @@ impl Transcoder {
         };
         let rescan = Duration::from_secs(config.rescan_s());
         Self { worker, rescan, url: config.queue.url.clone(), shutdown }
-    }
-
-    /// The same with another time for which a message is had before it must be extended.
-    #[must_use]
-    pub fn with_visibility(mut self, visibility: Duration) -> Self {
-        self.worker.visibility = visibility;
-        self
     }
 
     /// What `/stat` shows of it.

@@ -36,6 +36,17 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
+    /// Folders and a local queue, for tests.
+    #[cfg(test)]
+    pub(crate) async fn in_folder(dir: &std::path::Path) -> Self {
+        let open = async |name: &str| {
+            let url = format!("file:{}", dir.join(name).display());
+            Objects::open(&url, store::Limits::PATIENT).await.unwrap()
+        };
+        let queue = Queue::open("local:", dir).await.unwrap();
+        Self { ingest: open("ingest").await, egress: open("egress").await, queue }
+    }
+
     /// A job's plan, if there is one.
     pub(crate) async fn plan(&self, job: &str) -> Step<Option<Plan>> {
         let Some(text) = self.text(&jobs::plan_key(job), PLAN_BYTES_MAX).await? else { return Ok(None) };

@@ -341,17 +341,11 @@ pub(crate) fn name(rendition: &str, file: &File) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use store::{Limits, Queue};
 
     #[tokio::test]
     async fn facts_are_those_of_the_object_that_is_there_whoever_made_it() {
         let dir = tempfile::tempdir().unwrap();
-        let open = async |name: &str| {
-            let url = format!("file:{}", dir.path().join(name).display());
-            Objects::open(&url, Limits::PATIENT).await.unwrap()
-        };
-        let queue = Queue::open("local:", dir.path()).await.unwrap();
-        let stores = Stores { ingest: open("ingest").await, egress: open("egress").await, queue };
+        let stores = Stores::in_folder(dir.path()).await;
         let (pictures, _) = facts::tests::segment();
         let made = |codec: &str| Bytes::from([&facts::head("0123456789abcdef", codec)[..], &pictures].concat());
         let (mine, theirs) = (made("avc1.640028"), made("avc1.64001f"));

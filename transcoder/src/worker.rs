@@ -428,7 +428,7 @@ async fn stop(work: JoinHandle<Fate>) {
 
 /// Tasks of a plan that have no facts yet.
 pub(crate) fn missing(state: &JobState, plan: &Plan) -> BTreeSet<u32> {
-    (0..tasks(plan)).filter(|task| !state.done.contains(task)).collect()
+    jobs::missing(state, tasks(plan))
 }
 
 fn tasks(plan: &Plan) -> u32 {

@@ -42,26 +42,19 @@ fn keys_are_those_of_the_design() {
 }
 
 #[test]
-fn what_follows_from_a_state() {
-    let state = |keys: &[&str]| {
-        let keys: Vec<String> = keys.iter().map(|key| format!("jobs/foo/{key}")).collect();
-        super::state("foo", keys.iter().map(String::as_str))
-    };
-    let (plan, failed, finished) = ("plan.json", "failed.json", "finished.json");
-    for (keys, expected) in [
-        (&[][..], &[Step::Plan][..]),
-        (&["errors/plan/1.json"], &[Step::Plan]),
-        (&[failed], &[]),
-        (&[plan], &[Step::Task(0), Step::Task(1)]),
-        (&[plan, "done/00000.json"], &[Step::Task(1)]),
-        (&[plan, "done/00000.json", failed], &[]),
-        (&[plan, "done/00000.json", "done/00001.json"], &[Step::Finish]),
-        (&[plan, "done/00000.json", "done/00001.json", finished], &[Step::Entry]),
-        // Failed by a worker that was slow, finished by another.
-        (&[plan, failed, finished], &[Step::Entry]),
+fn what_is_missing_is_what_has_no_facts() {
+    for (done, tasks, expected) in [
+        (&[][..], 0, &[][..]),
+        (&[], 2, &[0, 1]),
+        (&[0], 2, &[1]),
+        (&[0, 1], 2, &[]),
+        // Of another plan, or somebody's own.
+        (&[1, 7], 2, &[0]),
     ] {
-        assert_eq!(next(&state(keys), 2), expected, "{keys:?}");
+        let state = JobState { done: done.iter().copied().collect(), ..JobState::default() };
+        assert_eq!(missing(&state, tasks), expected.iter().copied().collect(), "{done:?} of {tasks}");
     }
+    assert_eq!(missing(&JobState::default(), u32::MAX).len(), TASKS_MAX as usize);
 }
 
 #[test]
@@ -83,6 +76,6 @@ proptest! {
     #[test]
     fn no_listing_panics(keys: Vec<String>) {
         let keys: Vec<String> = keys.iter().map(|key| format!("jobs/foo/{key}")).collect();
-        next(&state("foo", keys.iter().map(String::as_str)), u32::MAX);
+        missing(&state("foo", keys.iter().map(String::as_str)), 9);
     }
 }

@@ -1,10 +1,8 @@
 //! Work that no message speaks of, over folders. Knows no worker.
 
 use super::*;
-use crate::Places;
 use crate::event::Message;
 use serde_json::json;
-use store::{Limits, Objects, Queue};
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -14,14 +12,8 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = async |name: &str| {
-            let url = format!("file:{}", dir.path().join(name).display());
-            Objects::open(&url, Limits::PATIENT).await.unwrap()
-        };
-        let (ingest, egress) = (store("ingest").await, store("egress").await);
-        let queue = Queue::open("local:", dir.path()).await.unwrap();
-        let Places { ingest, egress, queue } = Places { ingest, egress, queue };
-        Self { dir, stores: Stores { ingest, egress, queue } }
+        let stores = Stores::in_folder(dir.path()).await;
+        Self { dir, stores }
     }
 
     fn reconciler(&self) -> Reconciler {
@@ -56,7 +48,8 @@ impl Fixture {
         entry::state_of(&self.stores.entry(asset).await.unwrap().unwrap()).unwrap()
     }
 
-    /// All messages that wait, which are done with.
+    /// All messages that wait, which are done with; tasks by number, since what is sent within a millisecond comes in any
+    /// order.
     async fn messages(&self) -> Vec<Message> {
         let queue = &self.stores.queue;
         let mut all = Vec::new();
@@ -64,6 +57,10 @@ impl Fixture {
             all.extend(crate::event::parse(&message.body, self.stores.ingest.place()).unwrap());
             queue.done(&message.receipt).await.unwrap();
         }
+        all.sort_by_key(|message| match message {
+            Message::Task { task, .. } => *task,
+            Message::Source { .. } => 0,
+        });
         all
     }
 }

@@ -58,14 +58,16 @@ impl Bench {
 
     /// Lets a worker loose.
     pub(crate) fn worker(&self) -> Running {
-        self.worker_with(child(), Duration::from_secs(120))
+        self.worker_with(child(), 120)
     }
 
-    pub(crate) fn worker_with(&self, program: PathBuf, visibility: Duration) -> Running {
+    pub(crate) fn worker_with(&self, program: PathBuf, hold_s: u64) -> Running {
         let stop = CancellationToken::new();
-        let worker = Transcoder::over(self.places.clone(), &self.config, program, stop.clone(), None);
+        let mut config = self.config.clone();
+        config.transcoder.hold_s = hold_s;
+        let worker = Transcoder::over(self.places.clone(), &config, program, stop.clone(), None);
         let stat = Arc::new(worker.stat());
-        let run = tokio::spawn(worker.with_visibility(visibility).run());
+        let run = tokio::spawn(worker.run());
         Running { stop, run, stat }
     }
 

@@ -49,7 +49,7 @@ async fn an_encoder_that_somebody_killed_is_no_error_of_the_source() {
     let path = bench.dir.path().join("victim");
     std::fs::write(&path, script).unwrap();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let worker = bench.worker_with(path, Duration::from_secs(120));
+    let worker = bench.worker_with(path, 120);
     bench.asset_in("ready").await;
     worker.leave().await;
     assert!(bench.dir.path().join("killed").exists());
@@ -62,7 +62,7 @@ async fn a_source_that_is_replaced_in_mid_job_fails_it_and_becomes_another_job()
     let bench = Bench::new().await;
     let (first, second) = (bench.mp4(8), bench.mp4(9));
     bench.upload(&first, "film.mp4");
-    let worker = bench.worker_with(bench.gated_child(), Duration::from_secs(120));
+    let worker = bench.worker_with(bench.gated_child(), 120);
     bench.child_waits().await;
     bench.upload(&second, "film.mp4");
     bench.open_gate();
@@ -79,7 +79,7 @@ async fn a_worker_whose_message_was_taken_over_publishes_nothing_more() {
     let bench = Bench::new().await;
     let file = bench.mp4(8);
     bench.upload(&file, "film.mp4");
-    let worker = bench.worker_with(bench.gated_child(), Duration::from_secs(3));
+    let worker = bench.worker_with(bench.gated_child(), 3);
     bench.child_waits().await;
     // A thief, whose clock is an hour ahead.
     let clock = Clock::new(|| SystemTime::now() + Duration::from_secs(3600));
@@ -104,7 +104,7 @@ async fn a_message_that_nobody_understands_ends_among_the_dead_and_others_are_wo
     let queue = &bench.places.queue;
     queue.send("no JSON at all", None).await.unwrap();
     queue.send(&event::source("uploads/not-there.mp4"), None).await.unwrap();
-    let worker = bench.worker_with(crate::bench::child(), Duration::from_secs(2));
+    let worker = bench.worker_with(crate::bench::child(), 2);
     until("a dead letter", || async { !queue.dead_letters().await.unwrap().is_empty() }).await;
     until("an empty queue", || async { queue.depth().await.unwrap() == store::Depth::default() }).await;
     worker.leave().await;
@@ -120,7 +120,7 @@ async fn a_worker_that_is_told_to_leave_gives_its_message_back_at_once() {
     let bench = Bench::new().await;
     let file = bench.mp4(8);
     bench.upload(&file, "film.mp4");
-    let worker = bench.worker_with(bench.gated_child(), Duration::from_secs(3600));
+    let worker = bench.worker_with(bench.gated_child(), 3600);
     bench.child_waits().await;
     // Nothing is known of how long a segment takes: it is not waited for, and neither is the hour.
     worker.leave().await;
