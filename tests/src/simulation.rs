@@ -18,6 +18,34 @@ pub struct Overheads {
     pub finish_s: f64,
 }
 
+/// A task before its segments' times are known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Piece {
+    /// How many segments.
+    pub segments: u32,
+    /// How much of their time it takes, if it makes not all of their rungs.
+    pub takes: f64,
+    /// How much of that is work on which others don't spend time too: decoding for a part of the rungs is done again for the
+    /// others.
+    pub counts: f64,
+}
+
+impl Piece {
+    /// A task that makes all rungs.
+    pub fn whole(segments: u32) -> Self {
+        Self { segments, takes: 1.0, counts: 1.0 }
+    }
+}
+
+/// A task's time, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Task {
+    /// What it takes.
+    pub takes: f64,
+    /// What of it one worker alone would have spent.
+    pub counts: f64,
+}
+
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
@@ -29,8 +57,8 @@ pub struct Outcome {
     pub efficiency: f64,
 }
 
-/// Works off tasks, whose times are in seconds, in this order.
-pub fn run(tasks: &[f64], workers: usize, overheads: Overheads) -> Outcome {
+/// Works off tasks in this order.
+pub fn run(tasks: &[Task], workers: usize, overheads: Overheads) -> Outcome {
     let workers = workers.max(1);
     // When each worker is free, in µs: integers have an order.
     let planned = micros(overheads.plan_s);
@@ -38,12 +66,12 @@ pub fn run(tasks: &[f64], workers: usize, overheads: Overheads) -> Outcome {
     let mut last = planned;
     for task in tasks {
         let Some(Reverse(at)) = free.pop() else { break };
-        let end = at.saturating_add(micros(task + overheads.task_s));
+        let end = at.saturating_add(micros(task.takes + overheads.task_s));
         last = last.max(end);
         free.push(Reverse(end));
     }
     let makespan_s = last as f64 / 1e6 + overheads.finish_s;
-    let work_s: f64 = tasks.iter().sum();
+    let work_s: f64 = tasks.iter().map(|task| task.counts).sum();
     Outcome { makespan_s, work_s, efficiency: work_s / (workers as f64 * makespan_s) }
 }
 
@@ -51,22 +79,23 @@ fn micros(seconds: f64) -> u64 {
     (seconds.max(0.0) * 1e6).round() as u64
 }
 
-/// Times of tasks of so many segments each: each task's segments are a stretch of the measured ones that begins at random
+/// Times of tasks: each task's segments are a stretch of the measured ones that begins at random
 /// and goes on where it was measured, so that what is alike in neighbours stays so. `scale` says how much more the job's
 /// segments cost than the measured ones.
-pub fn draw(segments: &[u32], measured: &[f64], scale: f64, dice: &mut Dice) -> Vec<f64> {
+pub fn draw(pieces: &[Piece], measured: &[f64], scale: f64, dice: &mut Dice) -> Vec<Task> {
     let count = measured.len().max(1);
-    let mut task = |segments: u32| {
+    let mut task = |piece: &Piece| {
         let from = dice.below(count);
-        let stretch = measured.iter().cycle().skip(from).take(segments as usize);
-        stretch.sum::<f64>() * scale
+        let stretch = measured.iter().cycle().skip(from).take(piece.segments as usize);
+        let all = stretch.sum::<f64>() * scale;
+        Task { takes: all * piece.takes, counts: all * piece.counts }
     };
-    segments.iter().map(|segments| task(*segments)).collect()
+    pieces.iter().map(&mut task).collect()
 }
 
 /// Efficiency over many draws: the median, and what only one draw in twenty is below. `shuffled`: the queue keeps no order.
 pub fn efficiency(
-    segments: &[u32],
+    pieces: &[Piece],
     measured: &[f64],
     scale: f64,
     workers: usize,
@@ -75,7 +104,7 @@ pub fn efficiency(
 ) -> (f64, f64) {
     let mut dice = Dice::new(1);
     let once = |dice: &mut Dice| {
-        let mut tasks = draw(segments, measured, scale, dice);
+        let mut tasks = draw(pieces, measured, scale, dice);
         if shuffled {
             dice.shuffle(&mut tasks);
         }
@@ -121,7 +150,7 @@ impl Dice {
         (self.roll() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn shuffle(&mut self, values: &mut [f64]) {
+    fn shuffle<T>(&mut self, values: &mut [T]) {
         for at in (1..values.len()).rev() {
             values.swap(at, self.below(at + 1));
         }
@@ -135,7 +164,8 @@ mod tests {
     const NOTHING: Overheads = Overheads { plan_s: 0.0, task_s: 0.0, finish_s: 0.0 };
 
     fn check(tasks: &[f64], workers: usize, overheads: Overheads, makespan_s: f64) {
-        let outcome = run(tasks, workers, overheads);
+        let whole: Vec<Task> = tasks.iter().map(|&takes| Task { takes, counts: takes }).collect();
+        let outcome = run(&whole, workers, overheads);
         assert!((outcome.makespan_s - makespan_s).abs() < 1e-5, "{tasks:?} on {workers}: {outcome:?}");
         let expected = tasks.iter().sum::<f64>() / (workers as f64 * makespan_s);
         assert!((outcome.efficiency - expected).abs() < 1e-5, "{outcome:?}");
@@ -159,20 +189,29 @@ mod tests {
     #[test]
     fn tasks_are_stretches_of_what_was_measured() {
         let mut dice = Dice::new(7);
-        for task in draw(&[2; 100], &[1.0, 10.0, 100.0], 2.0, &mut dice) {
-            assert!([22.0, 220.0, 202.0].contains(&task), "{task}");
+        for task in draw(&[Piece::whole(2); 100], &[1.0, 10.0, 100.0], 2.0, &mut dice) {
+            assert!([22.0, 220.0, 202.0].contains(&task.takes), "{task:?}");
         }
-        let whole: Vec<f64> = draw(&[3, 6], &[1.0, 10.0, 100.0], 1.0, &mut dice);
-        assert_eq!(whole, [111.0, 222.0]);
+        let pieces = [Piece::whole(3), Piece { segments: 6, takes: 0.5, counts: 0.25 }];
+        let drawn = draw(&pieces, &[1.0, 10.0, 100.0], 1.0, &mut dice);
+        assert_eq!(drawn, [Task { takes: 111.0, counts: 111.0 }, Task { takes: 111.0, counts: 55.5 }]);
+    }
+
+    #[test]
+    fn what_is_done_twice_counts_once() {
+        let half = Task { takes: 6.0, counts: 5.0 };
+        let outcome = run(&[half; 4], 2, NOTHING);
+        assert_eq!((outcome.makespan_s, outcome.work_s), (12.0, 20.0));
+        assert!((outcome.efficiency - 20.0 / 24.0).abs() < 1e-9);
     }
 
     #[test]
     fn rounds_that_do_not_come_out_even_cost_what_is_idle() {
-        let even = efficiency(&[5; 128], &[1.0], 1.0, 64, NOTHING, true);
+        let even = efficiency(&[Piece::whole(5); 128], &[1.0], 1.0, 64, NOTHING, true);
         assert_eq!(even, (1.0, 1.0));
-        let (median, low) = efficiency(&[5; 120], &[1.0], 1.0, 64, NOTHING, false);
+        let (median, low) = efficiency(&[Piece::whole(5); 120], &[1.0], 1.0, 64, NOTHING, false);
         assert!((median - 0.9375).abs() < 1e-9 && low == median);
-        let (uneven, _) = efficiency(&[4; 150], &[1.0], 1.0, 64, NOTHING, false);
+        let (uneven, _) = efficiency(&[Piece::whole(4); 150], &[1.0], 1.0, 64, NOTHING, false);
         assert!((uneven - 150.0 / 192.0).abs() < 1e-9);
     }
 

@@ -39,9 +39,9 @@ pub struct TaskFacts {
 pub struct SegmentFacts {
     /// Its number.
     pub number: u32,
-    /// One for each of the plan's rungs; `None`: nothing could be decoded, and there is no object.
+    /// One for each of the plan's rungs; `None`: nothing could be decoded, and there is no object, or it is another task's.
     pub rungs: Vec<Option<RungFacts>>,
-    /// Bytes of its sound; `None`: there is no object.
+    /// Bytes of its sound; `None`: there is no object, or it is another task's.
     pub sound: Option<u64>,
 }
 

@@ -13,6 +13,7 @@ use media::mp4::init_audio;
 use media::rate::FrameRate;
 use media::route::File;
 use media::unit::VIDEO_TIMESCALE;
+use std::collections::BTreeMap;
 
 /// The folder of what is made here, below `vod/{asset}/`.
 pub const FOLDER: &str = "hq";
@@ -102,16 +103,29 @@ fn name(rendition: &str, file: &File) -> String {
     format!("{FOLDER}/{rendition}/{file}")
 }
 
-/// The facts of all segments, one for each of the plan's.
-fn in_order<'a>(plan: &Plan, facts: &'a [TaskFacts]) -> Result<Vec<&'a SegmentFacts>, Unfinished> {
-    let mut out: Vec<&SegmentFacts> = Vec::with_capacity(plan.segments.len());
-    for (task, &(first, after)) in (0_u32..).zip(&plan.tasks) {
-        let own = facts.iter().find(|facts| facts.task == task).ok_or(Unfinished::Facts(task))?;
+/// The facts of all segments, one for each of the plan's: what each task says of the rungs that are its own.
+fn in_order(plan: &Plan, facts: &[TaskFacts]) -> Result<Vec<SegmentFacts>, Unfinished> {
+    let nothing = |number| SegmentFacts { number, rungs: vec![None; plan.rungs.len()], sound: None };
+    let mut out: Vec<SegmentFacts> = (0_u32..).zip(&plan.segments).map(|(number, _)| nothing(number)).collect();
+    let by_task: BTreeMap<u32, &TaskFacts> = facts.iter().map(|facts| (facts.task, facts)).collect();
+    for (number, task) in (0_u32..).zip(&plan.tasks) {
+        let broken = || Unfinished::Facts(number);
+        let own = by_task.get(&number).ok_or_else(broken)?;
         let numbers = own.segments.iter().map(|segment| segment.number);
-        if !numbers.eq(first..after) || own.segments.iter().any(|segment| segment.rungs.len() != plan.rungs.len()) {
-            return Err(Unfinished::Facts(task));
+        if !numbers.eq(task.first..task.after) {
+            return Err(broken());
         }
-        out.extend(&own.segments);
+        let places = usize::try_from(task.first).ok().and_then(|first| out.get_mut(first..)).ok_or_else(broken)?;
+        for (place, segment) in places.iter_mut().zip(&own.segments) {
+            if segment.rungs.len() != plan.rungs.len() {
+                return Err(broken());
+            }
+            let rungs = place.rungs.iter_mut().zip(&segment.rungs).enumerate();
+            rungs.filter(|(rung, _)| task.makes(*rung)).for_each(|(_, (place, facts))| place.clone_from(facts));
+            if plan.makes_sound(task) {
+                place.sound = segment.sound;
+            }
+        }
     }
     Ok(out)
 }
@@ -184,7 +198,7 @@ fn variant(plan: &Plan, rung: &RungPlan, own: &[Option<&RungFacts>]) -> Option<V
 fn audio_rendition(
     plan: &Plan,
     sound: &SoundPlan,
-    facts: &[&SegmentFacts],
+    facts: &[SegmentFacts],
 ) -> Result<(AudioGroup, Vec<Segment>), Unfinished> {
     let config = config(sound).ok_or(Unfinished::Sound)?;
     let map = File::Init(hash(&init_audio(&config))).to_string();

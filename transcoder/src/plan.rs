@@ -8,7 +8,7 @@ use media::projection::Layout;
 use serde::{Deserialize, Serialize};
 
 /// The version of the format; workers refuse others.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A job's plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,9 +38,52 @@ pub struct Plan {
     pub runs: Vec<Run>,
     /// In order of time; their numbers are their places here, from 0.
     pub segments: Vec<SegmentPlan>,
-    /// Whole segments of 20 to 60 s together, less towards the end of a long asset: first, and first after. In order, and none
-    /// between.
-    pub tasks: Vec<(u32, u32)>,
+    /// Every segment is on every rung in one of them. In the order in which they are best worked off.
+    pub tasks: Vec<TaskPlan>,
+}
+
+/// Whole segments in a row: of 20 to 60 s together, less towards the end of a long asset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskPlan {
+    /// The first segment.
+    pub first: u32,
+    /// The first after it.
+    pub after: u32,
+    /// The rungs that it makes: bit 0 is the plan's first.
+    pub rungs: u8,
+}
+
+impl TaskPlan {
+    /// How many segments.
+    pub fn segments(&self) -> u32 {
+        self.after.saturating_sub(self.first)
+    }
+
+    /// Whether it makes this of the plan's rungs.
+    pub fn makes(&self, rung: usize) -> bool {
+        let bit = u32::try_from(rung).ok().and_then(|rung| 1_u8.checked_shl(rung)).unwrap_or_default();
+        self.rungs & bit != 0
+    }
+}
+
+impl Plan {
+    /// The mask of all rungs.
+    pub fn all_rungs(&self) -> u8 {
+        all_of(self.rungs.len())
+    }
+
+    /// Whether a task makes its segments' sound too: that which makes the smallest rung does.
+    pub fn makes_sound(&self, task: &TaskPlan) -> bool {
+        let smaller = all_of(self.rungs.len().saturating_sub(1));
+        self.sound.is_some() && task.rungs & !smaller != 0
+    }
+}
+
+/// The mask of so many rungs, at most 8.
+pub(crate) fn all_of(rungs: usize) -> u8 {
+    let spare = u32::try_from(rungs).map_or(0, |rungs| 8_u32.saturating_sub(rungs));
+    u8::MAX.checked_shr(spare).unwrap_or(0)
 }
 
 /// Where the bytes come from.

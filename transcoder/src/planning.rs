@@ -144,12 +144,12 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, PlanError> {
         start_ms: input.start_ms.max(0),
         source: Source { key: input.source.to_owned(), reels: input.reels.iter().map(reel).collect() },
         layout,
-        rungs,
         segment_ms: SEGMENT_MS,
         target_s: target_s(&segments, sound.as_ref().map_or(0, |sound| sound.sample_rate)),
         sound,
         runs,
-        tasks: tasks(&segments, pixels),
+        tasks: tasks(&segments, &rungs, pixels),
+        rungs,
         segments,
     };
     plan.check()?;

@@ -9,7 +9,7 @@ use crate::facts::{self, RungFacts, SegmentFacts, TaskFacts};
 use crate::leaving::{InHand, Leaving};
 use crate::meters::Meters;
 use crate::packing::{AUDIO, Made, Packing, sound_init};
-use crate::plan::Plan;
+use crate::plan::{Plan, TaskPlan};
 use crate::reader::Reader;
 use crate::stores::Stores;
 use crate::trouble::{Step, Trouble, fault, patiently};
@@ -61,11 +61,11 @@ struct Known<'a> {
 pub(crate) async fn run(bench: Bench<'_>, plan: &Plan, number: u32) -> Step<Ended> {
     let task = usize::try_from(number).ok().and_then(|at| plan.tasks.get(at)).copied();
     let task = task.ok_or_else(|| fault("the plan has no such task"))?;
-    let mut known = look(bench.stores, plan, task).await?;
-    let works = work::lacking(plan, task, &known.there());
+    let mut known = look(bench.stores, plan, &task).await?;
+    let works = work::lacking(plan, &task, &known.there());
     let lacking: usize = works.iter().map(|work| work.skip.len()).sum();
-    bench.meters.begin(&plan.job, number, lacking, usize::try_from(task.1.saturating_sub(task.0)).unwrap_or_default());
-    if let Some(sound) = &plan.sound {
+    bench.meters.begin(&plan.job, number, lacking, usize::try_from(task.segments()).unwrap_or_default());
+    if let Some(sound) = plan.sound.as_ref().filter(|_| plan.makes_sound(&task)) {
         let (file, bytes) = sound_init(sound)?;
         bench.stores.create_file(&plan.job, &name(AUDIO, &file), bytes).await.map(drop)?;
     }
@@ -77,7 +77,7 @@ pub(crate) async fn run(bench: Bench<'_>, plan: &Plan, number: u32) -> Step<Ende
             return Ok(Ended::Left);
         }
     }
-    let facts = known.facts(number, task)?;
+    let facts = known.facts(number, &task)?;
     bench.stores.create_facts(&plan.job, &facts).await?;
     Ok(Ended::Done)
 }
@@ -142,11 +142,11 @@ async fn encode<'a>(bench: Bench<'_>, plan: &'a Plan, work: &'a Work, known: &mu
 }
 
 /// What is there of a task already; facts are read from the objects themselves.
-async fn look<'a>(stores: &Stores, plan: &'a Plan, task: (u32, u32)) -> Step<Known<'a>> {
+async fn look<'a>(stores: &Stores, plan: &'a Plan, task: &TaskPlan) -> Step<Known<'a>> {
     let mut known = Known { plan, rungs: BTreeMap::new(), sound: BTreeMap::new() };
-    let rungs = 0..plan.rungs.len();
-    let sound = plan.sound.is_some().then_some(None);
-    let places: Vec<(u32, Option<usize>)> = (task.0..task.1)
+    let rungs = (0..plan.rungs.len()).filter(|rung| task.makes(*rung));
+    let sound = plan.makes_sound(task).then_some(None);
+    let places: Vec<(u32, Option<usize>)> = (task.first..task.after)
         .flat_map(|number| rungs.clone().map(Some).chain(sound).map(move |rung| (number, rung)))
         .collect();
     for some in places.chunks(AT_ONCE) {
@@ -212,16 +212,19 @@ impl Known<'_> {
     }
 
     /// All segments of the task; an error if something was not made and should have been.
-    fn facts(&self, task: u32, (first, after): (u32, u32)) -> Step<TaskFacts> {
+    fn facts(&self, number: u32, task: &TaskPlan) -> Step<TaskFacts> {
         let facts_of = |number: u32| {
             let missing = || fault(format!("the encoder left out segment {number}"));
-            let rungs = self.rungs.get(&number).ok_or_else(missing)?;
-            let rungs: Option<Vec<Option<RungFacts>>> = rungs.iter().cloned().collect();
+            let known = self.rungs.get(&number).ok_or_else(missing)?;
+            // Other tasks' rungs are theirs to tell of.
+            let own =
+                known.iter().enumerate().map(|(rung, facts)| if task.makes(rung) { facts.clone() } else { Some(None) });
+            let rungs: Option<Vec<Option<RungFacts>>> = own.collect();
             let sound = self.sound.get(&number).copied();
             Ok(SegmentFacts { number, rungs: rungs.ok_or_else(missing)?, sound })
         };
-        let segments: Step<Vec<SegmentFacts>> = (first..after).map(facts_of).collect();
-        Ok(TaskFacts { version: facts::VERSION, task, segments: segments? })
+        let segments: Step<Vec<SegmentFacts>> = (task.first..task.after).map(facts_of).collect();
+        Ok(TaskFacts { version: facts::VERSION, task: number, segments: segments? })
     }
 }
 

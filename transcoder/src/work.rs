@@ -4,7 +4,7 @@
 //! to the last that does, and leaves out of them what is there. A child's job is one run's, so a task that lies across a
 //! break in the source gives several.
 
-use crate::plan::{Plan, RungPlan, SegmentPlan, SoundPlan, Span};
+use crate::plan::{Plan, RungPlan, SegmentPlan, SoundPlan, Span, TaskPlan};
 use crate::trouble::{Step, fault};
 use codec::vod::{EncodeJob, Reel, RungJob, SegmentJob, SoundJob, SoundSpan};
 use media::unit::AAC_FRAME_SAMPLES;
@@ -35,13 +35,14 @@ pub(crate) struct Work {
 }
 
 /// What a task still lacks, run by run; nothing if all is there.
-pub(crate) fn lacking(plan: &Plan, task: (u32, u32), there: &There) -> Vec<Work> {
-    let all_rungs = all(plan.rungs.len());
+pub(crate) fn lacking(plan: &Plan, task: &TaskPlan, there: &There) -> Vec<Work> {
+    let all_rungs = plan.all_rungs();
+    let (others, makes_sound) = (all_rungs & !task.rungs, plan.makes_sound(task));
     let mut works: Vec<Work> = Vec::new();
-    for number in task.0..task.1 {
+    for number in task.first..task.after {
         let Some(segment) = segment(plan, number) else { continue };
-        let skip = there.rungs.get(&number).copied().unwrap_or_default() & all_rungs;
-        let sound = plan.sound.is_some() && !segment.sound.is_empty() && !there.sound.contains(&number);
+        let skip = others | (there.rungs.get(&number).copied().unwrap_or_default() & all_rungs);
+        let sound = makes_sound && !segment.sound.is_empty() && !there.sound.contains(&number);
         let complete = skip == all_rungs && !sound;
         let going_on = works.last_mut().filter(|work| work.run == segment.run);
         let work = match going_on {
@@ -68,11 +69,6 @@ pub(crate) fn lacking(plan: &Plan, task: (u32, u32), there: &There) -> Vec<Work>
         }
     }
     works
-}
-
-/// The mask of so many rungs.
-pub(crate) fn all(rungs: usize) -> u8 {
-    u32::try_from(rungs).ok().and_then(|rungs| u8::MAX.checked_shr(8_u32.saturating_sub(rungs))).unwrap_or(u8::MAX)
 }
 
 /// A segment by its number.
@@ -183,7 +179,7 @@ pub(crate) mod tests {
             sound: Some(SoundPlan { sample_rate: 48_000, channels: 2, asc: "1190".to_owned(), encode: None }),
             runs: vec![run((0, 4), 0, 0), run((4, 6), 4 * 90_000, 4 * 90_000)],
             segments: segments.collect(),
-            tasks: vec![(0, 4), (4, 6)],
+            tasks: [(0, 4), (4, 6)].map(|(first, after)| TaskPlan { first, after, rungs: 3 }).into(),
         }
     }
 
@@ -197,9 +193,15 @@ pub(crate) mod tests {
         works.iter().map(one).collect::<Vec<_>>().join(" | ")
     }
 
+    const WHOLE: TaskPlan = TaskPlan { first: 0, after: 6, rungs: 3 };
+
     fn check(rungs: &[(u32, u8)], sound: &[u32], expected: &str) {
+        check_task(&WHOLE, rungs, sound, expected);
+    }
+
+    fn check_task(task: &TaskPlan, rungs: &[(u32, u8)], sound: &[u32], expected: &str) {
         let there = There { rungs: rungs.iter().copied().collect(), sound: sound.iter().copied().collect() };
-        assert_eq!(shown(&lacking(&plan(), (0, 6), &there)), expected);
+        assert_eq!(shown(&lacking(&plan(), task, &there)), expected);
     }
 
     #[test]
@@ -213,15 +215,25 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn other_tasks_rungs_are_left_to_them_and_sound_goes_with_the_smallest() {
+        let task = |rungs| TaskPlan { first: 2, after: 4, rungs };
+        check_task(&task(1), &[], &[], "2:2 3:2");
+        check_task(&task(2), &[], &[], "2:1s 3:1s");
+        check_task(&task(1), &[(2, 1)], &[], "3:2");
+        check_task(&task(1), &[(2, 1), (3, 1)], &[], "");
+        check_task(&task(2), &[(2, 2), (3, 2)], &[2], "3:3s");
+    }
+
+    #[test]
     fn a_mask_has_a_bit_for_each_rung() {
-        assert_eq!([1, 2, 6, 8].map(all), [1, 3, 63, 255]);
+        assert_eq!([0, 1, 2, 6, 8, 9].map(crate::plan::all_of), [0, 1, 3, 63, 255, 255]);
     }
 
     #[test]
     fn a_job_begins_at_the_key_frame_of_its_first_segment_and_has_the_reels_that_it_needs() {
         let plan = plan();
         let there = There { rungs: (0..2).map(|n| (n, 3)).collect(), sound: (0..3).collect() };
-        let works = lacking(&plan, (0, 6), &there);
+        let works = lacking(&plan, &WHOLE, &there);
         let (first, reels) = job(&plan, &works[0]).unwrap();
         assert_eq!((reels, first.reels.len(), first.seek), ((2, 4), 2, 180_000));
         assert_eq!(first.segments.iter().map(|s| s.seq).collect::<Vec<_>>(), [2, 3]);
@@ -238,7 +250,7 @@ pub(crate) mod tests {
         let mut plan = plan();
         plan.sound.as_mut().unwrap().encode = Some(128_000);
         plan.segments[1].sound = vec![Span::Silence { blocks: 47 }];
-        let works = lacking(&plan, (0, 3), &There::default());
+        let works = lacking(&plan, &TaskPlan { after: 3, ..WHOLE }, &There::default());
         let (made, _) = job(&plan, &works[0]).unwrap();
         let SoundJob::Encode { spans, .. } = made.sound else { panic!("{:?}", made.sound) };
         let spans: Vec<(u64, i64, u32)> = spans.iter().map(|span| (span.seq, span.start, span.blocks)).collect();

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::facts::VERSION;
+use crate::plan::TaskPlan;
 use crate::planning::tests::{flv, packets_48k, plan_of, reel, sources};
 use codec::vod::Stamp;
 use proptest::prelude::*;
@@ -28,12 +29,32 @@ fn facts(plan: &Plan) -> Vec<TaskFacts> {
     };
     let segment =
         |number: u32| SegmentFacts { number, rungs: (0..3).map(|r| rung(number, r)).collect(), sound: Some(96_000) };
-    let task = |(task, &(first, after)): (u32, &(u32, u32))| TaskFacts {
+    let task = |(number, task): (u32, &TaskPlan)| TaskFacts {
         version: VERSION,
-        task,
-        segments: (first..after).map(segment).collect(),
+        task: number,
+        segments: (task.first..task.after).map(segment).collect(),
     };
     (0..).zip(&plan.tasks).map(task).collect()
+}
+
+#[test]
+fn tasks_that_share_a_segment_tell_of_their_own_rungs_only() {
+    let whole = plan();
+    let mut shared = whole.clone();
+    let rungs = |task: &TaskPlan, rungs| TaskPlan { rungs, ..*task };
+    shared.tasks = whole.tasks.iter().flat_map(|task| [rungs(task, 1), rungs(task, 6)]).collect();
+    assert_eq!(shared.check(), Ok(()));
+    let mut told = facts(&shared);
+    for (facts, task) in told.iter_mut().zip(&shared.tasks) {
+        for segment in &mut facts.segments {
+            let others = segment.rungs.iter_mut().enumerate().filter(|(rung, _)| !task.makes(*rung));
+            others.for_each(|(_, facts)| *facts = None);
+            segment.sound = segment.sound.filter(|_| task.rungs == 6);
+        }
+    }
+    assert_eq!(playlists(&shared, &told), playlists(&whole, &facts(&whole)));
+    told.pop();
+    assert_eq!(playlists(&shared, &told), Err(Unfinished::Facts(3)));
 }
 
 fn text<'a>(finished: &'a Finished, name: &str) -> &'a str {

@@ -1,6 +1,7 @@
 //! What a child says, made into segments. Knows no child.
 
 use super::*;
+use crate::plan::TaskPlan;
 use crate::work::tests::plan as small_plan;
 use crate::work::{There, lacking};
 use media::mp4::read::{fragment_info, init_info};
@@ -42,7 +43,7 @@ fn packet(segment: i64, n: i64) -> FromVod {
 
 /// What comes of what a child says; of the whole task unless some is there.
 fn make(plan: &Plan, there: &There, child: usize, said: Vec<FromVod>) -> Step<Vec<Made>> {
-    let works = lacking(plan, (0, 6), there);
+    let works = lacking(plan, &TaskPlan { first: 0, after: 6, rungs: plan.all_rungs() }, there);
     let (mut out, mut packing) = (Vec::new(), Packing::new(plan, &works[child])?);
     packing.begin(&mut out);
     for said in said {

@@ -139,12 +139,18 @@ impl Plan {
     }
 
     fn check_tasks(&self) -> Verdict {
-        let mut next = 0;
-        for &(first, after) in &self.tasks {
-            must(first == next && first < after, "its tasks are not in a row")?;
-            next = after;
+        must(self.tasks.len() <= index(jobs::TASKS_MAX), "it has too many tasks")?;
+        let all = self.all_rungs();
+        // By segment: rungs that a task makes. None is made twice, so this ends soon.
+        let mut made = vec![0_u8; self.segments.len()];
+        for task in &self.tasks {
+            let own = made.get_mut(index(task.first)..index(task.after)).filter(|own| !own.is_empty());
+            let own = own.ok_or(BadPlan("a task of it has no segments"))?;
+            must(task.rungs != 0 && task.rungs & !all == 0, "a task of it has no rungs, or others")?;
+            must(own.iter().all(|made| made & task.rungs == 0), "its tasks overlap")?;
+            own.iter_mut().for_each(|made| *made |= task.rungs);
         }
-        must(index(next) == self.segments.len(), "its tasks don't cover it")
+        must(made.iter().all(|made| *made == all), "its tasks don't cover it")
     }
 }
 

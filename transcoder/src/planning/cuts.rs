@@ -3,7 +3,7 @@
 use super::TIMESCALE;
 use super::rate::output_time;
 use super::runs::{Picture, Stretch};
-use crate::plan::{Run, SegmentPlan};
+use crate::plan::{Run, RungPlan, SegmentPlan, TaskPlan, all_of};
 
 /// Shortest segment, 90 kHz; only a run that is shorter as a whole has a shorter one.
 const SEGMENT_MIN: i64 = TIMESCALE;
@@ -15,14 +15,18 @@ const TASK_OF_LARGE: i64 = 20 * TIMESCALE;
 /// Pixels per second above which tasks are shorter: 3840 × 2160 at 30 pictures a second.
 const LARGE_PIXELS: f64 = 3840.0 * 2160.0 * 30.0;
 
-/// Where tasks become shorter, so that a fleet's workers end at about the same time: when no more than this share of the asset
-/// (per mille) and no more than this long (90 kHz) is left, a task has so many tenths of its usual length, but no less than
-/// [`TASK_OF_LARGE`]. Shorter ones than that would suit 64 workers at one hour better, and cost a queue that keeps no order
-/// more than they give (`make bench-vod`).
-const TAPER: (i64, i64, i64) = (500, 1800 * TIMESCALE, 8);
-
 /// Shorter assets are no work for a fleet: their tasks are all alike. 90 kHz.
-const TAPER_FROM: i64 = 1200 * TIMESCALE;
+const FLEET_FROM: i64 = 1200 * TIMESCALE;
+
+/// When no more than so much of a longer asset is left (per mille of it, and of an hour at most), tasks are cut smaller, so that a
+/// fleet's workers end at about the same time (`make bench-vod`): first what a task lasts, then single segments whose rungs
+/// are shared out to two tasks. That is last because both decode the picture.
+const SHORT_FROM: i64 = 500;
+const SINGLE_FROM: i64 = 150;
+const LONGEST_END: i64 = 3600 * TIMESCALE;
+
+/// What short tasks are meant to last, 90 kHz.
+const SHORT_TASK: i64 = 12 * TIMESCALE;
 
 /// The segments of a run, without sound and with the key frame before them as seek. `end` is where the last picture ends,
 /// source time.
@@ -93,22 +97,27 @@ pub(super) fn seek(keys: &[Picture], start: i64, reel: u32) -> Option<Picture> {
     keys.get(..before)?.iter().rev().find(|key| key.reel <= reel).copied()
 }
 
-/// Tasks of whole segments, none across runs. `pixels` is what the source has in a second.
-pub(super) fn tasks(segments: &[SegmentPlan], pixels: f64) -> Vec<(u32, u32)> {
+/// Tasks of whole segments, none across runs, the largest first. `pixels` is what the source has in a second.
+pub(super) fn tasks(segments: &[SegmentPlan], rungs: &[RungPlan], pixels: f64) -> Vec<TaskPlan> {
     let usual = if pixels > LARGE_PIXELS { TASK_OF_LARGE } else { TASK };
     let all = segments.iter().map(|segment| segment.ticks).sum();
-    let mut out: Vec<(u32, u32)> = Vec::new();
+    let mut out: Vec<TaskPlan> = Vec::new();
     let (mut ticks, mut meant, mut run, mut left) = (0, usual, None, all);
     for (number, segment) in (0_u32..).zip(segments) {
         match out.last_mut() {
             Some(open) if run == Some(segment.run) && ticks < meant => {
-                open.1 = number + 1;
+                open.after = number + 1;
                 ticks += segment.ticks;
             }
             _ => {
-                out.push((number, number + 1));
-                meant = tapered(usual, left, all);
-                (ticks, run) = (segment.ticks, Some(segment.run));
+                let (length, masks) = match Size::at(left, all) {
+                    Size::Usual => (usual, [all_of(rungs.len()), 0]),
+                    Size::Short => (SHORT_TASK, [all_of(rungs.len()), 0]),
+                    Size::Single => (0, halves(rungs)),
+                };
+                let task = |rungs| TaskPlan { first: number, after: number + 1, rungs };
+                out.extend(masks.into_iter().filter(|mask| *mask != 0).map(task));
+                (ticks, meant, run) = (segment.ticks, length, Some(segment.run));
             }
         }
         left -= segment.ticks;
@@ -116,9 +125,31 @@ pub(super) fn tasks(segments: &[SegmentPlan], pixels: f64) -> Vec<(u32, u32)> {
     out
 }
 
-/// What a task is meant to last when so much of all is left.
-fn tapered(usual: i64, left: i64, all: i64) -> i64 {
-    let (share, longest, tenths) = TAPER;
-    let near = all >= TAPER_FROM && left <= (all / 1000 * share).min(longest);
-    if near { (usual * tenths / 10).max(TASK_OF_LARGE) } else { usual }
+/// How a task is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Size {
+    Usual,
+    Short,
+    Single,
+}
+
+impl Size {
+    /// When so much of all is left.
+    fn at(left: i64, all: i64) -> Self {
+        let end = |per_mille: i64| all.min(LONGEST_END) / 1000 * per_mille;
+        match () {
+            () if all < FLEET_FROM || left > end(SHORT_FROM) => Self::Usual,
+            () if left > end(SINGLE_FROM) => Self::Short,
+            () => Self::Single,
+        }
+    }
+}
+
+/// Rungs shared out to two so that each has about half of the pixels: the larger ones, and the smaller ones (none: 0).
+pub(super) fn halves(rungs: &[RungPlan]) -> [u8; 2] {
+    let pixels = |rung: &RungPlan| u64::from(rung.width) * u64::from(rung.height);
+    let all: u64 = rungs.iter().map(pixels).sum();
+    let larger = |count: usize| rungs.iter().take(count).map(pixels).sum::<u64>();
+    let count = (1..=rungs.len()).min_by_key(|count| (2 * larger(*count)).abs_diff(all)).unwrap_or_default();
+    [all_of(count), all_of(rungs.len()) & !all_of(count)]
 }

@@ -1,7 +1,7 @@
 //! Plans of made-up sources: tables, and whatever stamps chance gives.
 
 use super::*;
-use crate::plan::Span;
+use crate::plan::{Span, TaskPlan};
 use codec::vod::AudioTrack;
 use media::unit::AAC_FRAME_SAMPLES;
 use proptest::prelude::*;
@@ -156,7 +156,7 @@ fn reels_that_go_on_are_one_run_and_others_begin_a_new_one() {
     check(&reels(S - 3000), "0+6000 6000+6000 12000+6000 18000+2966");
     let plan = check(&reels(2 * S), "0+6000 6000+4000 | 10000+6000 16000+4000");
     assert_eq!(plan.runs.iter().map(|run| run.reels).collect::<Vec<_>>(), [(0, 1), (1, 2)]);
-    assert_eq!(plan.tasks, [(0, 2), (2, 4)]);
+    assert_eq!(tasks(&plan), "0-2 2-4");
     check(&reels(-9 * S), "0+6000 6000+4000 | 10000+6000 16000+4000");
     let mut other = reels(0);
     other[1].tracks.video.as_mut().unwrap().config = "bb".to_owned();
@@ -320,26 +320,50 @@ fn sound_that_changes_is_encoded_and_a_run_without_any_is_silent() {
 }
 
 #[test]
-fn tasks_of_long_assets_become_shorter_towards_the_end() {
-    let lengths = |seconds: u32| {
+fn tasks_of_long_assets_become_smaller_towards_the_end() {
+    let sizes = |seconds: u32| {
         let plan = plan_of(&[reel(flv(1.0, 0..seconds, 2), vec![])]).unwrap();
-        let lengths: Vec<u32> = plan.tasks.iter().map(|(first, after)| after - first).collect();
-        assert!(lengths.is_sorted_by(|one, next| one >= next), "{lengths:?}");
-        let count = |length| lengths.iter().filter(|other| **other == length).count();
-        (count(5), count(4))
+        let size = |task: &TaskPlan| (task.segments(), task.rungs);
+        let sizes: Vec<(u32, u8)> = plan.tasks.iter().map(size).collect();
+        assert!(sizes.is_sorted_by(|one, next| one.0 >= next.0), "{sizes:?}");
+        let count = |size| sizes.iter().filter(|other| **other == size).count();
+        let counts = [count((5, 7)), count((2, 7)), count((1, 1)), count((1, 6))];
+        assert_eq!(counts.iter().sum::<usize>(), sizes.len(), "{sizes:?}");
+        counts
     };
-    assert_eq!(lengths(3600), (60, 75));
-    assert_eq!(lengths(3 * 3600), (300, 75));
-    assert_eq!(lengths(1140), (38, 0));
+    assert_eq!(sizes(3600), [60, 105, 90, 90]);
+    assert_eq!(sizes(3 * 3600), [300, 105, 90, 90]);
+    assert_eq!(sizes(1140), [38, 0, 0, 0]);
+}
+
+/// Tasks as `first-after`, and `:mask` where they don't have all rungs.
+fn tasks(plan: &Plan) -> String {
+    let one = |task: &TaskPlan| {
+        let rungs = if task.rungs == plan.all_rungs() { String::new() } else { format!(":{}", task.rungs) };
+        format!("{}-{}{rungs}", task.first, task.after)
+    };
+    plan.tasks.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
 fn tasks_are_whole_segments_of_half_a_minute_and_shorter_ones_of_large_pictures() {
     let mut reel = reel(flv(10.0, 0..700, 10), vec![]);
-    assert_eq!(plan_of(std::slice::from_ref(&reel)).unwrap().tasks, [(0, 5), (5, 10), (10, 12)]);
+    assert_eq!(tasks(&plan_of(std::slice::from_ref(&reel)).unwrap()), "0-5 5-10 10-12");
     let track = reel.tracks.video.as_mut().unwrap();
     (track.width, track.height) = (7680, 7680);
-    assert_eq!(plan_of(&[reel]).unwrap().tasks, [(0, 4), (4, 8), (8, 12)]);
+    assert_eq!(tasks(&plan_of(&[reel]).unwrap()), "0-4 4-8 8-12");
+}
+
+#[test]
+fn rungs_are_shared_out_by_pixels() {
+    let check = |ladder: &[&str], width: u32, expected: [u8; 2]| {
+        let rungs = crate::ladder::rungs(&Ladder::parse(ladder).unwrap(), Effort::Fast, (width, width / 2), 30.0);
+        assert_eq!(cuts::halves(&rungs), expected, "{ladder:?}");
+    };
+    check(&["source"], 1920, [1, 0]);
+    check(&["source", "960w 1000k"], 1920, [1, 2]);
+    check(&["source", "2880w 11000k", "1920w 6000k", "1280w 3200k", "960w 2300k", "480w 600k"], 3840, [1, 62]);
+    check(&["7000w 9000k", "6900w 9000k", "6800w 9000k", "6700w 9000k"], 8192, [3, 12]);
 }
 
 #[test]
@@ -391,7 +415,7 @@ fn hostile_plans_are_refused() {
         let words = plan.check().expect_err(why).to_string();
         assert!(words.contains(why), "{words}, not {why}");
     };
-    refused("version", |plan| plan.version = 2);
+    refused("version", |plan| plan.version = VERSION + 1);
     refused("job", |plan| plan.job = "../x".to_owned());
     refused("source", |plan| plan.source.key = "jobs/x".to_owned());
     refused("key", |plan| plan.source.reels[0].key = "../x".to_owned());
@@ -416,9 +440,13 @@ fn hostile_plans_are_refused() {
     refused("sound is none", |plan| plan.segments[0].sound = vec![Span::Silence { blocks: u32::MAX }]);
     refused("sound is none", |plan| plan.segments[0].sound[0] = Span::Source { from: i64::MAX, blocks: 1 });
     refused("and the asset none", |plan| plan.sound = None);
-    refused("tasks", |plan| plan.tasks[1].0 = 0);
-    refused("tasks", |plan| plan.tasks.truncate(1));
-    refused("task", |plan| plan.tasks[1].1 = u32::MAX);
+    refused("tasks overlap", |plan| plan.tasks[1].first = 0);
+    refused("tasks don't cover", |plan| plan.tasks.truncate(1));
+    refused("tasks don't cover", |plan| plan.tasks[1].rungs = 1);
+    refused("no segments", |plan| plan.tasks[1].after = u32::MAX);
+    refused("no segments", |plan| plan.tasks[1].after = plan.tasks[1].first);
+    refused("no rungs", |plan| plan.tasks[1].rungs = 0);
+    refused("or others", |plan| plan.tasks[1].rungs = 255);
     refused("elsewhere", |plan| plan.runs[0].origin = 1);
 }
 
@@ -443,7 +471,8 @@ fn hold(plan: &Plan, pictures: &[ProbedReel], whole: bool) {
         assert!(times.last().is_some_and(|last| if whole { *last < end } else { *last <= end }));
         let keyed = reels.iter().flat_map(|reel| &reel.video).any(|stamp| stamp.key && stamp.pts == segment.seek);
         assert!(keyed, "segment {number} is decoded from a key frame");
-        assert_eq!(plan.tasks.iter().filter(|task| (task.0..task.1).contains(&number)).count(), 1);
+        let tasks = plan.tasks.iter().filter(|task| (task.first..task.after).contains(&number));
+        assert_eq!(tasks.map(|task| u32::from(task.rungs)).sum::<u32>(), u32::from(plan.all_rungs()));
         if let Some(sound) = &plan.sound {
             let from = segment.sound_at - media::audio::to_samples(segment.at, i64::from(sound.sample_rate));
             assert!((0..i64::from(sound.sample_rate) / 10 + 1024).contains(&from), "segment {number}: {from}");

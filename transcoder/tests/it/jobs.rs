@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
+use transcoder::event;
 use transcoder::manage::{self, Progress};
-use transcoder::{event, plan::Plan};
+use transcoder::plan::{Plan, TaskPlan};
 
 /// Checks that all that an asset's playlists list is there.
 #[track_caller]
@@ -183,4 +184,29 @@ async fn a_job_that_is_taken_up_makes_what_is_missing_and_nothing_else() {
     for (name, modified) in before {
         assert_eq!(kept(&name), modified, "{name} was written again");
     }
+}
+
+#[tokio::test]
+async fn tasks_that_share_a_segments_rungs_make_the_same_bytes_as_one_that_has_them_all() {
+    let bench = Bench::new().await;
+    let file = bench.mp4(20);
+    let (job, expected) = undisturbed(&bench, &file, "film.mp4").await;
+    let mut plan: Plan = serde_json::from_value(bench.document(&job, "plan.json").unwrap()).unwrap();
+    let all = plan.all_rungs();
+    let single = |first, rungs| TaskPlan { first, after: first + 1, rungs };
+    plan.tasks = (0..4).flat_map(|n| [single(n, 1), single(n, all & !1)]).collect();
+    assert_eq!(plan.check(), Ok(()));
+    // The same job before anything of it was made, as if it had been planned so.
+    fs::remove_dir_all(bench.asset_dir(&job)).unwrap();
+    for gone in ["done/00000.json", "finished.json"] {
+        bench.remove_document(&job, gone);
+    }
+    bench.ingest(&format!("jobs/{job}/plan.json"), plan.to_json().as_bytes());
+    let workers = [bench.worker(), bench.worker()];
+    crate::bench::until("the asset", || async { bench.document(&job, "finished.json").is_some() }).await;
+    for worker in workers {
+        worker.leave().await;
+    }
+    assert!(bench.document(&job, "done/00007.json").is_some());
+    check_same(&bench.files(&job), &expected);
 }

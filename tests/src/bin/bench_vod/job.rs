@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 use tokio::process::Command;
+use transcoder::plan::TaskPlan;
 
 /// How long a job may take.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -117,8 +118,8 @@ impl Job {
         plan["rungs"].as_array().expect("rungs").iter().map(rung).collect()
     }
 
-    /// Tasks: first segment, and first after.
-    pub(crate) fn tasks(&self) -> Vec<(usize, usize)> {
+    /// Its tasks.
+    pub(crate) fn tasks(&self) -> Vec<TaskPlan> {
         serde_json::from_value(self.plan()["tasks"].clone()).expect("tasks")
     }
 

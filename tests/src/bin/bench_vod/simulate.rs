@@ -3,9 +3,9 @@
 use crate::report::{Goal, Table};
 use crate::workers::Measured;
 use codec::vod::{Effort, Stamp, Tracks, VideoTrack};
-use e2e::simulation::{Overheads, efficiency};
+use e2e::simulation::{Overheads, Piece, efficiency};
 use media::ladder::Ladder;
-use transcoder::plan::Plan;
+use transcoder::plan::{Plan, RungPlan, TaskPlan};
 use transcoder::planning::{Input, ProbedReel, plan};
 
 const SECONDS: i64 = 3600;
@@ -21,7 +21,7 @@ const FLEETS: [usize; 6] = [8, 16, 32, 48, 64, 96];
 /// Simulates a fleet of so many.
 pub(crate) fn measure(workers: usize, measured: &Measured, table: &mut Table) {
     let plan = an_hour();
-    let tasks = tasks(&plan);
+    let tasks = pieces(&plan, measured.decoding);
     let scale = pixels(&plan) / measured.pixels;
     let Overheads { task_s, .. } = measured.overheads;
     let plan_s = measured.plan_s_per_s * SECONDS as f64;
@@ -33,11 +33,11 @@ pub(crate) fn measure(workers: usize, measured: &Measured, table: &mut Table) {
         "simulated: {} segments in {} tasks of {} to {}, {} rungs; a segment {scale:.2} times what was measured; {overheads:.2?}",
         plan.segments.len(),
         tasks.len(),
-        tasks.iter().max().unwrap_or(&0),
-        tasks.iter().min().unwrap_or(&0),
+        plan.tasks.iter().map(TaskPlan::segments).max().unwrap_or_default(),
+        plan.tasks.iter().map(TaskPlan::segments).min().unwrap_or_default(),
         plan.rungs.len(),
     );
-    let of = |tasks: &[u32], workers, overheads, shuffled| {
+    let of = |tasks: &[Piece], workers, overheads, shuffled| {
         efficiency(tasks, &measured.segments, scale, workers, overheads, shuffled)
     };
     table.state("simulated_work_h", "simulated job: 1 h of 3840x1920, 6 rungs: work on one core, h", work / 3600.0);
@@ -105,40 +105,49 @@ fn an_hour() -> Plan {
     plan(&input).expect("a plan")
 }
 
-/// Segments of each task.
-fn tasks(plan: &Plan) -> Vec<u32> {
-    plan.tasks.iter().map(|(first, after)| after - first).collect()
+/// What each task takes: what is encoded goes by pixels, `decoding` is spent whatever is.
+fn pieces(plan: &Plan, decoding: f64) -> Vec<Piece> {
+    let all = pixels(plan);
+    let piece = |task: &TaskPlan| {
+        let own = plan.rungs.iter().enumerate().filter(|(rung, _)| task.makes(*rung)).map(|(_, rung)| area(rung));
+        let share = own.sum::<f64>() / all;
+        Piece { segments: task.segments(), takes: share * (1.0 - decoding) + decoding, counts: share }
+    };
+    plan.tasks.iter().map(piece).collect()
+}
+
+fn area(rung: &RungPlan) -> f64 {
+    f64::from(rung.width) * f64::from(rung.height)
 }
 
 fn pixels(plan: &Plan) -> f64 {
-    plan.rungs.iter().map(|rung| f64::from(rung.width) * f64::from(rung.height)).sum()
+    plan.rungs.iter().map(area).sum()
 }
 
 /// Other ways to cut so many segments: shares of the job, first ones first, and segments to a task.
-fn others(count: usize) -> Vec<(&'static str, Vec<u32>)> {
-    let cuts: [(&str, &[(f64, u32)]); 6] = [
+fn others(count: usize) -> Vec<(&'static str, Vec<Piece>)> {
+    let cuts: [(&str, &[(f64, u32)]); 5] = [
+        ("of 6 s", &[(1.0, 1)]),
+        ("of 12 s", &[(1.0, 2)]),
         ("of 24 s", &[(1.0, 4)]),
         ("of 30 s", &[(1.0, 5)]),
-        ("of 60 s", &[(1.0, 10)]),
-        ("of 30 s, the last quarter of 24 s", &[(0.7334, 5), (0.2666, 4)]),
-        ("of 30 s, the last two fifths of 12 s", &[(0.6, 5), (0.4, 2)]),
         ("half of 30 s, a quarter of 18 s, 15 % of 12 s, the rest of 6 s", &[(0.5, 5), (0.25, 3), (0.15, 2), (0.1, 1)]),
     ];
     cuts.map(|(name, parts)| (name, cut(count, parts))).into()
 }
 
-fn cut(count: usize, parts: &[(f64, u32)]) -> Vec<u32> {
+fn cut(count: usize, parts: &[(f64, u32)]) -> Vec<Piece> {
     let (mut out, mut left) = (Vec::new(), count);
     for (share, size) in parts {
         let number = (count as f64 * share / f64::from(*size)).round() as usize;
         for _ in 0..number.min(left / *size as usize) {
-            out.push(*size);
+            out.push(Piece::whole(*size));
             left -= *size as usize;
         }
     }
     while left > 0 {
         let size = parts.last().map_or(1, |part| part.1).min(u32::try_from(left).unwrap_or(u32::MAX));
-        out.push(size);
+        out.push(Piece::whole(size));
         left -= size as usize;
     }
     out

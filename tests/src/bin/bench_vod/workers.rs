@@ -17,6 +17,12 @@ const WIDTH: u32 = 1920;
 /// The content of which planning is timed is so many times as long.
 const LONGER: u32 = 10;
 
+/// A ladder that costs next to nothing to encode.
+const BARE: &str = "vod.ladder=[\"160w 50k\"]";
+
+/// Pictures of which finishing is timed: as wide as thumbnails' rung is, since that is all that finishing looks at.
+const SMALL: u32 = 480;
+
 /// What a job cost, by its parts.
 #[derive(Debug, Clone)]
 pub(crate) struct Measured {
@@ -29,6 +35,8 @@ pub(crate) struct Measured {
     pub(crate) overheads: Overheads,
     pub(crate) plan_s_per_s: f64,
     pub(crate) finish_s_per_segment: f64,
+    /// What of a segment's time isn't encoding: two tasks that share its rungs spend it twice.
+    pub(crate) decoding: f64,
 }
 
 /// Measures both.
@@ -40,6 +48,9 @@ pub(crate) async fn measure(dir: &Path, effort: &str, table: &mut Table) -> Meas
     let measured = parts(&alone);
     let plan_s_per_s =
         planning(&media::longer(dir, &source, SECONDS * LONGER).await, &sets).await / f64::from(SECONDS * LONGER);
+    // Nearly nothing is encoded: what is left is decoding, and scaling from the source's size.
+    let bare = job::run(&source, &[BARE, &effort, "transcoder.rescan_s=1"], &[Some(0)]).await;
+    let decoding = bare.cpu_s / alone.cpu_s;
     let both = job::run(&source, &sets, &[Some(0), Some(1)]).await;
     let what = format!("{SECONDS} s of {WIDTH} wide, {} rungs", alone.rungs().len());
     table.state("wall_1_s", format!("{what}: upload to asset, 1 worker on one core, s"), alone.seconds);
@@ -53,7 +64,22 @@ pub(crate) async fn measure(dir: &Path, effort: &str, table: &mut Table) -> Meas
         plan_s_per_s * 3600.0,
     );
     table.state("finish_s", "of it, from the last task to the asset, s", measured.overheads.finish_s);
-    Measured { plan_s_per_s, ..measured }
+    table.state("decoding", "of it, what is not encoding: share of all CPU", decoding);
+    let (count, finish_s) = finishing(dir).await;
+    table.state("finish_long_s", format!("from the last task of {count} segments to the asset, s"), finish_s);
+    Measured { plan_s_per_s, decoding, finish_s_per_segment: finish_s / count as f64, ..measured }
+}
+
+/// How long a worker with a core finishes an asset of many segments, from the last task on; and how many.
+async fn finishing(dir: &Path) -> (usize, f64) {
+    let source = media::source(dir, SMALL, SECONDS).await;
+    let long = media::longer(dir, &source, SECONDS * LONGER).await;
+    let sets = ["vod.ladder=[\"source\"]", "vod.effort=veryfast", "transcoder.rescan_s=1"];
+    let job = job::run(&long, &sets, &[Some(0)]).await;
+    let tasks = job.tasks();
+    let last = tasks.len().checked_sub(1).expect("tasks");
+    let count = tasks.last().map_or(0, |task| task.after as usize);
+    (count, job.at("finished.json") - job.at(&format!("done/{last:05}.json")))
 }
 
 /// What the files of a job of one worker tell.
@@ -62,10 +88,11 @@ fn parts(job: &Job) -> Measured {
     let mut task_s = Vec::new();
     let mut before = job.at("plan.json");
     let mut firsts = Vec::new();
-    for (number, (first, after)) in job.tasks().into_iter().enumerate() {
-        let at: Vec<f64> = (first..after).map(|segment| job.segment_at(segment)).collect();
+    for (number, task) in job.tasks().into_iter().enumerate() {
+        let own = task.first as usize..task.after as usize;
+        let at: Vec<f64> = own.clone().map(|segment| job.segment_at(segment)).collect();
         lasted.extend(at.windows(2).map(|pair| pair[1] - pair[0]));
-        let cpu_s = job.segments_cpu_s.get(first..after).unwrap_or_default();
+        let cpu_s = job.segments_cpu_s.get(own).unwrap_or_default();
         segments.extend(cpu_s.windows(2).map(|pair| pair[1] - pair[0]));
         let done = job.at(&format!("done/{number:05}.json"));
         firsts.push((at[0] - before, done - at[at.len() - 1]));
@@ -75,13 +102,12 @@ fn parts(job: &Job) -> Measured {
     let usual = median(lasted.clone());
     task_s.extend(firsts.iter().map(|(first, end)| (first - usual).max(0.0) + end));
     let finish_s = job.at("finished.json") - before;
-    let all = lasted.len() + firsts.len();
     let pixels = job.rungs().iter().map(|rung| f64::from(rung.width) * f64::from(rung.height)).sum();
     let overheads = Overheads { plan_s: job.at("plan.json"), task_s: median(task_s), finish_s };
     eprintln!(
         "segments took {segments:.2?} s of CPU in {lasted:.2?} s; tasks' first segments and ends: {firsts:.2?} s"
     );
-    Measured { segments, pixels, overheads, plan_s_per_s: f64::NAN, finish_s_per_segment: finish_s / all as f64 }
+    Measured { segments, pixels, overheads, plan_s_per_s: f64::NAN, finish_s_per_segment: f64::NAN, decoding: f64::NAN }
 }
 
 /// How long a worker with a core plans a file, from finding it.
