@@ -139,6 +139,7 @@ impl Transcoder {
             program,
             ladder: config.vod.ladder.clone(),
             effort: effort(config.vod.effort),
+            recordings: config.vod.sources == config::Sources::All,
             leaving: Leaving::new(shutdown.clone(), notices),
             meters: Meters::default(),
             visibility: Duration::from_secs(config.transcoder.hold_s),
@@ -158,7 +159,8 @@ impl Transcoder {
     pub async fn run(self) {
         let Self { worker, rescan, url, shutdown } = self;
         tracing::info!(queue = url, "transcoder takes jobs");
-        let reconciler = Reconciler::new(worker.stores.clone(), worker.meters.clone(), rescan);
+        let mut reconciler = Reconciler::new(worker.stores.clone(), worker.meters.clone(), rescan);
+        reconciler.recordings = worker.recordings;
         let looking = async {
             tokio::select! {
                 () = reconciler.run() => {}

@@ -43,6 +43,8 @@ pub(crate) struct Reconciler {
     stores: Stores,
     meters: Meters,
     every: Duration,
+    /// Whether recordings are sources, too, and not only uploads.
+    pub(crate) recordings: bool,
     /// Sources by key, as they were seen last.
     seen: HashMap<String, Seen>,
     /// Jobs whose entries are right, as of then.
@@ -62,7 +64,7 @@ struct Seen {
 
 impl Reconciler {
     pub(crate) fn new(stores: Stores, meters: Meters, every: Duration) -> Self {
-        Self { stores, meters, every, seen: HashMap::new(), settled: BTreeMap::new(), quiet: 0 }
+        Self { stores, meters, every, recordings: true, seen: HashMap::new(), settled: BTreeMap::new(), quiet: 0 }
     }
 
     /// Looks until it is dropped, which it may be at any moment.
@@ -117,7 +119,9 @@ impl Reconciler {
     /// Speaks of sources that nobody has planned: of all if it `may`, else of those that have waited long, once.
     async fn sources(&mut self, jobs: &BTreeMap<String, JobState>, may: bool) -> Step<()> {
         let mut found = self.stores.list(source::UPLOADS).await?;
-        found.extend(self.stores.list(source::RECORDINGS).await?);
+        if self.recordings {
+            found.extend(self.stores.list(source::RECORDINGS).await?);
+        }
         found.retain(|entry| source::kind(&entry.key).is_some());
         let folder = matches!(self.stores.ingest.place(), Place::Folder(_));
         let mut seen = HashMap::new();

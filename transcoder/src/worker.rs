@@ -11,6 +11,7 @@ use crate::leaving::{InHand, Leaving};
 use crate::meters::Meters;
 use crate::plan::Plan;
 use crate::probing::{self, Found};
+use crate::source::{self, Kind};
 use crate::stores::Stores;
 use crate::task::{self, Bench, Ended};
 use crate::trouble::{Step, Trouble, fault, pause};
@@ -41,6 +42,8 @@ pub(crate) struct Worker {
     pub(crate) program: PathBuf,
     pub(crate) ladder: Ladder,
     pub(crate) effort: Effort,
+    /// Whether recordings are planned, too, and not only uploads.
+    pub(crate) recordings: bool,
     pub(crate) leaving: Leaving,
     pub(crate) meters: Meters,
     /// How long a message is had before it must be extended.
@@ -268,6 +271,10 @@ impl Worker {
         let Some(mut found) = probing::find(&self.stores, key).await? else { return Ok(Fate::Done) };
         let state = self.stores.state(&found.asset.id).await?;
         if state.failed {
+            return Ok(Fate::Done);
+        }
+        if !state.planned && !self.recordings && matches!(source::kind(key), Some(Kind::Recording { .. })) {
+            tracing::info!(key, "a recording: it stays as it is (vod.sources)");
             return Ok(Fate::Done);
         }
         if !state.planned {

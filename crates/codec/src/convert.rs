@@ -6,7 +6,7 @@
 
 use crate::Error;
 use crate::picture::Picture;
-use crate::scale::Sws;
+use crate::scale::{Filter, Sws};
 use ffmpeg_next::ffi::{self, AVPixelFormat as Format};
 use ffmpeg_next::{color, frame};
 use std::ffi::CStr;
@@ -72,7 +72,7 @@ fn set_up(kind: Kind) -> Result<Sws, Error> {
     }
     let is_420 = (description.log2_chroma_w, description.log2_chroma_h) == (1, 1);
     let chroma: &[(&CStr, i64)] = if is_420 { &CHROMA_420 } else { &CHROMA_SITE };
-    let mut sws = Sws::new(kind.size, kind.format, kind.size, chroma)?;
+    let mut sws = Sws::new(kind.size, kind.format, kind.size, chroma, Filter::Quick)?;
     if is_rgb(kind.format) {
         // SAFETY: a live context and libav's static tables. Full range in, studio range out, by BT.709.
         unsafe {

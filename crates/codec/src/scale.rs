@@ -9,10 +9,26 @@ use crate::picture::Picture;
 use ffmpeg_next::ffi;
 use std::ffi::CStr;
 
-/// Bicubic: for a downscale by two it costs 6 % of a core at 2048×1024@30 against 3 % for bilinear, and keeps the detail
-/// that a viewport magnifies. The other two flags make every SIMD path give the same bytes, so that two origins on
-/// different processors do.
-const FLAGS: i64 = (ffi::SWS_BICUBIC | ffi::SWS_ACCURATE_RND | ffi::SWS_BITEXACT) as i64;
+/// Which pixels of the larger picture count for one of the smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filter {
+    /// Bicubic: for a downscale by two it costs 6 % of a core at 2048×1024@30 against 3 % for bilinear, and keeps the detail
+    /// that a viewport magnifies.
+    Quick,
+    /// Lanczos, for what is not live: half as much again, and more of that detail (`make bench-vod`).
+    Sharp,
+}
+
+impl Filter {
+    /// The other two flags make every SIMD path give the same bytes, so that two origins on different processors do.
+    const fn flags(self) -> i64 {
+        let filter = match self {
+            Self::Quick => ffi::SWS_BICUBIC,
+            Self::Sharp => ffi::SWS_LANCZOS,
+        };
+        (filter | ffi::SWS_ACCURATE_RND | ffi::SWS_BITEXACT) as i64
+    }
+}
 
 /// Where H.264 puts chroma unless told otherwise: on the left luma column, between two lines (H.264, E.2.1).
 /// In 1/256 of a chroma sample's spacing of luma.
@@ -35,6 +51,7 @@ impl Sws {
         format: ffi::AVPixelFormat,
         to: (u32, u32),
         chroma: &[(&CStr, i64)],
+        filter: Filter,
     ) -> Result<Self, Error> {
         // SAFETY: no arguments; a null result is checked.
         let context = unsafe { ffi::sws_alloc_context() };
@@ -50,7 +67,7 @@ impl Sws {
             (c"dstw", i64::from(to.0)),
             (c"dsth", i64::from(to.1)),
             (c"dst_format", ffi::AVPixelFormat::AV_PIX_FMT_YUV420P as i64),
-            (c"sws_flags", FLAGS),
+            (c"sws_flags", filter.flags()),
         ];
         for (name, value) in sizes.iter().chain(chroma) {
             // SAFETY: a live context that starts with an AVClass, and a NUL-terminated name.
@@ -110,8 +127,8 @@ pub(crate) struct Scaler {
 
 impl Scaler {
     /// For pictures of `from` (width, height).
-    pub(crate) fn new(from: (u32, u32), to: (u32, u32)) -> Result<Self, Error> {
-        let sws = Sws::new(from, ffi::AVPixelFormat::AV_PIX_FMT_YUV420P, to, &CHROMA_SITE)?;
+    pub(crate) fn new(from: (u32, u32), to: (u32, u32), filter: Filter) -> Result<Self, Error> {
+        let sws = Sws::new(from, ffi::AVPixelFormat::AV_PIX_FMT_YUV420P, to, &CHROMA_SITE, filter)?;
         Ok(Self { sws, from, to, pool: Vec::new() })
     }
 
@@ -176,18 +193,20 @@ mod tests {
 
     #[test]
     fn a_ramp_stays_a_ramp() {
-        let small = Scaler::new((512, 64), (128, 16)).unwrap().scale(&ramp(512, 64)).unwrap();
-        let (luma, stride) = small.plane(0);
-        for x in 2..126 {
-            let expected = (x as f64 + 0.5) * 255.0 / 128.0;
-            assert!((f64::from(luma[stride * 8 + x]) - expected).abs() < 2.0, "column {x}");
+        for filter in [Filter::Quick, Filter::Sharp] {
+            let small = Scaler::new((512, 64), (128, 16), filter).unwrap().scale(&ramp(512, 64)).unwrap();
+            let (luma, stride) = small.plane(0);
+            for x in 2..126 {
+                let expected = (x as f64 + 0.5) * 255.0 / 128.0;
+                assert!((f64::from(luma[stride * 8 + x]) - expected).abs() < 2.0, "column {x}");
+            }
+            assert_eq!(small.plane(1).0[0], 128);
         }
-        assert_eq!(small.plane(1).0[0], 128);
     }
 
     #[test]
     fn pictures_in_use_are_not_written_to_again() {
-        let mut scaler = Scaler::new((64, 32), (32, 16)).unwrap();
+        let mut scaler = Scaler::new((64, 32), (32, 16), Filter::Quick).unwrap();
         let first = scaler.scale(&ramp(64, 32)).unwrap();
         let before = first.plane(0).0.to_vec();
         let second = scaler.scale(&Picture::new(64, 32).unwrap()).unwrap();
@@ -200,6 +219,6 @@ mod tests {
 
     #[test]
     fn a_picture_of_another_size_is_an_error() {
-        assert!(Scaler::new((64, 32), (32, 16)).unwrap().scale(&ramp(66, 32)).is_err());
+        assert!(Scaler::new((64, 32), (32, 16), Filter::Quick).unwrap().scale(&ramp(66, 32)).is_err());
     }
 }

@@ -182,6 +182,8 @@ pub struct Queue {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Vod {
+    /// Of what assets are made.
+    pub sources: Sources,
     /// The rungs of an asset; `source` is encoded too, at the source's size.
     pub ladder: Ladder,
     /// How much work goes into each picture.
@@ -240,6 +242,17 @@ pub enum Record {
     Source,
     /// Nothing.
     Off,
+}
+
+/// Of what transcoders make assets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sources {
+    /// Recordings and uploads.
+    #[default]
+    All,
+    /// Uploads; recordings stay as they were recorded.
+    Uploads,
 }
 
 /// How much work goes into each picture of an asset: x264's preset of that name.
@@ -463,7 +476,8 @@ impl Default for Vod {
         let lines =
             ["source", "5760w 32000k", "3840w 18000k", "2880w 11000k", "1920w 6000k", "960w 2300k", "480w 600k"];
         // A test holds that these are rungs.
-        Self { ladder: Ladder::parse(&lines).unwrap_or_default(), effort: Effort::default() }
+        let ladder = Ladder::parse(&lines).unwrap_or_default();
+        Self { sources: Sources::default(), ladder, effort: Effort::default() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::bench::{Bench, Files, ffmpeg, listed, pictures};
 use serde_json::json;
+use service::config::Sources;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -126,6 +127,25 @@ async fn a_recording_of_two_runs_becomes_an_asset_in_place_of_its_instant_one() 
     let plan: Plan = serde_json::from_value(bench.document(asset, "plan.json").unwrap()).unwrap();
     assert_eq!((plan.runs.len(), plan.source.reels.len()), (2, 3));
     assert_eq!(plan.layout.stereo, media::projection::Stereo::Tb);
+}
+
+#[tokio::test]
+async fn where_only_uploads_are_sources_recordings_stay_as_they_are() {
+    let mut bench = Bench::new().await;
+    bench.config.vod.sources = Sources::Uploads;
+    let ended = "rec/foo/20261120T172500Z-1/ended.json";
+    bench.ingest(ended, b"{}");
+    bench.places.queue.send(&event::source(ended), None).await.unwrap();
+    bench.upload(&bench.mp4(2), "film.mp4");
+    let worker = bench.worker();
+    let job = bench.asset_in("ready").await;
+    crate::bench::until("an empty queue", || async {
+        let depth = bench.places.queue.depth().await.unwrap();
+        (depth.visible, depth.in_flight) == (0, 0)
+    })
+    .await;
+    worker.leave().await;
+    assert_eq!(bench.jobs(), [job]);
 }
 
 #[tokio::test]

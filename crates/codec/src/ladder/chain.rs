@@ -32,10 +32,12 @@ impl Chain {
         let mut order: Vec<_> = works.iter().enumerate().collect();
         order.sort_by_key(|(_, work)| u64::from(work.rung.width) * u64::from(work.rung.height));
         let mut chain = Self { largest: None, threads: Vec::new() };
-        let mut smaller = 0;
+        let (mut smaller, mut widths) = (0, Vec::new());
         for (index, work) in order {
-            let worker = Rung::new(index, *work, smaller, chain.largest.take(), Arc::clone(sink))?;
+            let below = (smaller, widths.clone());
+            let worker = Rung::new(index, *work, below, chain.largest.take(), Arc::clone(sink))?;
             smaller |= super::rung::bit(index);
+            widths.push(work.rung.width);
             let (sender, jobs) = sync_channel(QUEUE_PICTURES);
             let thread = std::thread::Builder::new()
                 .name(format!("rung-{}w", work.rung.width))

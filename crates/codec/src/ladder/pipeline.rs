@@ -87,7 +87,7 @@ fn place(segments: &mut Segments, chain: &Chain, picture: Picture) -> Result<(),
     let (ended, segment) = segments.place(pts);
     chain.end_all(ended)?;
     match segment {
-        Some(segment) => chain.send(Job::Picture { segment, pts, picture }),
+        Some(segment) => chain.send(Job::Picture { segment, pts, larger: vec![picture] }),
         None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use super::segments::Announced;
 use super::{FromLadder, RungSettings, Sink};
 use crate::Error;
 use crate::picture::Picture;
-use crate::scale::Scaler;
+use crate::scale::{Filter, Scaler};
 use crate::x264::{Coded, Delay, Encoder, Options, Preset, Rate};
 use media::h264::VideoConfig;
 use media::rate::FrameRate;
@@ -44,8 +44,9 @@ pub(super) fn bit(index: usize) -> u8 {
 
 /// What a rung is told.
 pub(crate) enum Job {
-    /// The next picture of a segment, in the size of the next larger rung.
-    Picture { segment: Announced, pts: i64, picture: Picture },
+    /// The next picture of a segment, in the sizes of larger rungs or of the source, largest first: those that this rung or a
+    /// smaller one is scaled from. Never none.
+    Picture { segment: Announced, pts: i64, larger: Vec<Picture> },
     /// A segment has all its pictures.
     End { seq: u64 },
     /// The source's stated rate, before the pictures it holds for.
@@ -79,12 +80,24 @@ impl Times {
     }
 }
 
+/// From which of these widths, largest first, a picture of `width` is scaled. Live from the next larger one, which costs least.
+/// Unhurried from the nearest that is at least twice as wide, else from the largest: what was scaled by less has lost a part of
+/// what a second scaling needs.
+fn nearest(widths: &[u32], width: u32, unhurried: bool) -> usize {
+    match unhurried {
+        false => widths.len().saturating_sub(1),
+        true => widths.iter().rposition(|larger| *larger == width || *larger / 2 >= width).unwrap_or_default(),
+    }
+}
+
 /// A rung's own data.
 pub(super) struct Rung {
     index: usize,
     work: Work,
     /// The smaller rungs' bits.
     below: u8,
+    /// Their widths.
+    widths_below: Vec<u32>,
     /// `level_idc` of every segment.
     level: Option<u8>,
     nominal: (FrameRate, bool),
@@ -101,12 +114,13 @@ impl Rung {
     pub(super) fn new(
         index: usize,
         work: Work,
-        below: u8,
+        (below, widths_below): (u8, Vec<u32>),
         smaller: Option<SyncSender<Job>>,
         sink: Sink,
     ) -> Result<Self, Error> {
         let (nominal, scaler, state) = (cap::nominal_rate(None), None, State::Idle);
-        let rung = Self { index, work, below, level: None, nominal, scaler, state, announced: None, smaller, sink };
+        let (level, announced) = (None, None);
+        let rung = Self { index, work, below, widths_below, level, nominal, scaler, state, announced, smaller, sink };
         let black = Picture::new(work.rung.width, work.rung.height)?;
         rung.open(&black, None, None)?.encode(black, &mut |_| {})?;
         Ok(rung)
@@ -130,15 +144,18 @@ impl Rung {
     /// Whether to go on.
     fn handle(&mut self, job: Job) -> Result<bool, Error> {
         match job {
-            Job::Picture { segment, pts, picture } => {
+            Job::Picture { segment, pts, mut larger } => {
                 let skipped = segment.skip & bit(self.index) != 0;
                 let wanted_below = self.below & !segment.skip != 0;
                 if skipped && !wanted_below {
                     return Ok(true);
                 }
-                // Scaled even if it is not encoded: the next smaller rung's bytes must not depend on this one's rest.
-                let scaled = self.scale(picture)?;
-                let passed = !wanted_below || self.pass_on(Job::Picture { segment, pts, picture: scaled.share()? });
+                // Scaled even if it is not encoded: the smaller rungs' bytes must not depend on this one's rest.
+                let scaled = self.scale(&larger)?;
+                let passed = !wanted_below || {
+                    larger.push(scaled.share()?);
+                    self.pass_on(Job::Picture { segment, pts, larger: self.needed_below(larger) })
+                };
                 Ok(passed && (skipped || self.encode(segment, pts, scaled)?))
             }
             Job::End { seq } => Ok(self.pass_on(Job::End { seq }) && self.end(seq)?),
@@ -155,16 +172,27 @@ impl Rung {
         self.smaller.as_ref().is_none_or(|smaller| smaller.send(job).is_ok())
     }
 
-    fn scale(&mut self, picture: Picture) -> Result<Picture, Error> {
-        let (from, to) = ((picture.width(), picture.height()), (self.work.rung.width, self.work.rung.height));
+    /// Those pictures that a smaller rung is scaled from, unless a nearer one comes between.
+    fn needed_below(&self, pictures: Vec<Picture>) -> Vec<Picture> {
+        let widths: Vec<u32> = pictures.iter().map(Picture::width).collect();
+        let unhurried = self.work.unhurried;
+        let needed: Vec<usize> = self.widths_below.iter().map(|width| nearest(&widths, *width, unhurried)).collect();
+        pictures.into_iter().enumerate().filter(|(at, _)| needed.contains(at)).map(|(_, picture)| picture).collect()
+    }
+
+    fn scale(&mut self, larger: &[Picture]) -> Result<Picture, Error> {
+        let widths: Vec<u32> = larger.iter().map(Picture::width).collect();
+        let RungSettings { width, height, .. } = self.work.rung;
+        let picture = larger.get(nearest(&widths, width, self.work.unhurried)).ok_or(Error::RungEnded)?;
+        let (from, to) = ((picture.width(), picture.height()), (width, height));
         if from == to {
-            return Ok(picture);
+            return picture.share();
         }
-        let scaler = match self.scaler.take().filter(|scaler| scaler.takes(&picture)) {
+        let scaler = match self.scaler.take().filter(|scaler| scaler.takes(picture)) {
             Some(scaler) => scaler,
-            None => Scaler::new(from, to)?,
+            None => Scaler::new(from, to, if self.work.unhurried { Filter::Sharp } else { Filter::Quick })?,
         };
-        self.scaler.insert(scaler).scale(&picture)
+        self.scaler.insert(scaler).scale(picture)
     }
 
     fn encode(&mut self, segment: Announced, pts: i64, picture: Picture) -> Result<bool, Error> {
@@ -263,5 +291,26 @@ impl Rung {
         let encoder = self.open(&black, None, None)?;
         // ISO/IEC 14496-15, 5.3.3.1: version, profile, compatibility, level.
         Ok(encoder.config().avcc().get(3).copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn pictures_are_scaled_from_twice_the_size_or_from_the_source_unless_it_is_live() {
+        for (widths, width, live, unhurried) in [
+            (&[3840][..], 3840, 0, 0),
+            (&[3840], 2880, 0, 0),
+            (&[3840, 3840, 2880], 1920, 2, 1),
+            (&[3840, 2880, 1920], 1280, 2, 1),
+            (&[3840, 2880, 1920, 1280], 960, 3, 2),
+            (&[1920, 1280], 1000, 1, 0),
+            (&[1921, 961], 480, 1, 1),
+        ] {
+            assert_eq!(nearest(widths, width, false), live, "{width} of {widths:?}");
+            assert_eq!(nearest(widths, width, true), unhurried, "{width} of {widths:?}");
+        }
     }
 }

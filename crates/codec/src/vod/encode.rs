@@ -206,7 +206,7 @@ fn place(
     let Some(segment) = segment else { return Ok(()) };
     let picture = converter.convert(frame)?;
     let segment = counter.foresee(segment);
-    chain.send(ladder::Job::Picture { segment, pts, picture })
+    chain.send(ladder::Job::Picture { segment, pts, larger: vec![picture] })
 }
 
 fn work(rung: RungJob, segment_ms: u32) -> Work {

@@ -5,7 +5,7 @@
 
 use super::SheetJob;
 use crate::picture::{PLANES, Picture};
-use crate::scale::Scaler;
+use crate::scale::{Filter, Scaler};
 use crate::{Error, open, quieten};
 use bytes::Bytes;
 use ffmpeg_next::codec::{self, Id};
@@ -42,7 +42,9 @@ pub(crate) fn make(job: &SheetJob, pictures: impl Iterator<Item = Option<Picture
         let Some(picture) = picture else { continue };
         let scaler = match &mut scaler {
             Some(scaler) if scaler.takes(&picture) => scaler,
-            other => other.insert(Scaler::new((picture.width(), picture.height()), (job.width, job.height))?),
+            other => {
+                other.insert(Scaler::new((picture.width(), picture.height()), (job.width, job.height), Filter::Quick)?)
+            }
         };
         let colours = ToJpeg::new(&picture);
         let mut tile = scaler.scale(&picture)?;

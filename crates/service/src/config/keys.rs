@@ -97,6 +97,7 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("retention.ingest_days", DAYS),
     ("retention.egress_days", DAYS),
     ("queue.url", Rule::Queue),
+    ("vod.sources", Rule::Word(&["all", "uploads"], &[])),
     ("vod.ladder", Rule::Ladder),
     ("vod.effort", Rule::Word(&["veryfast", "fast", "medium", "slow"], &[])),
     ("transcoder.hold_s", Rule::Whole(2, 43_200, "seconds")),
