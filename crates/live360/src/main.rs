@@ -58,6 +58,10 @@ fn main() -> ExitCode {
 
 /// Whether the configuration must be mended, and not the machine.
 fn is_the_configs(error: &anyhow::Error) -> bool {
+    #[cfg(feature = "origin")]
+    if error.downcast_ref::<origin::Error>().is_some_and(origin::Error::is_the_configs) {
+        return true;
+    }
     error.is::<ConfigError>() || error.downcast_ref::<edge::Error>().is_some_and(edge::Error::is_the_configs)
 }
 
@@ -80,6 +84,7 @@ fn serve(role: Role, options: Serve, log: Option<String>) -> anyhow::Result<Exit
     sets.extend(log_level(log));
     let config = service::config::load(options.config.as_deref(), environment(), &sets)?;
     service::telemetry::install_logger(&config.log)?;
+    config.warnings.iter().for_each(|words| tracing::warn!("{words}"));
     runtime()?.block_on(process::run(role, config))?;
     Ok(ExitCode::SUCCESS)
 }

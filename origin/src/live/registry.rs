@@ -5,6 +5,7 @@
 
 use super::core::{Options, State};
 use super::stream::{Command, Setup, Stream};
+use crate::access::{Access, SECRET_PARAMS};
 use crate::ingest::{Claim, Ingest, PublishRequest, Refusal};
 use crate::record::{Recorder, asset_id};
 use media::hls::date;
@@ -155,7 +156,6 @@ impl Registry {
                 stereo: stream.stereo,
             },
             listed: stream.listed,
-            key: stream.key,
             dir: self.folder().join(name.as_str()),
             program: self.program.clone(),
             recorder: self.recorder.clone(),
@@ -188,17 +188,20 @@ impl Registry {
     }
 }
 
-/// The registry as what publishers' connections talk to.
+/// The registry behind its guard: what publishers' connections talk to.
 #[derive(Debug, Clone)]
-pub(crate) struct Door(pub(crate) Arc<Registry>);
+pub(crate) struct Door(pub(crate) Arc<Registry>, pub(crate) Arc<Access>);
 
 impl Ingest for Door {
-    async fn claim(&self, request: PublishRequest) -> Result<Claim, Refusal> {
+    async fn claim(&self, mut request: PublishRequest) -> Result<Claim, Refusal> {
+        let grant = self.1.judge(&request).await?;
+        // They have done their work.
+        SECRET_PARAMS.iter().for_each(|secret| drop(request.key.params.remove(*secret)));
         // A stream may be forgotten between finding it and asking it: then the second try makes a new one.
         for _ in 0..2 {
             let stream = self.0.get_or_open(&request.key.name)?;
             let (reply, answer) = oneshot::channel();
-            if stream.command(Command::Claim(request.clone(), reply)).await.is_ok()
+            if stream.command(Command::Claim(request.clone(), grant, reply)).await.is_ok()
                 && let Ok(answer) = answer.await
             {
                 return answer;
@@ -237,7 +240,7 @@ fn describe(stream: &Stream, recorder: &Recorder) -> Option<Value> {
     let mut entry = json!({
         "name": stream.name, "state": state, "url": Route::Multivariant(stream.name.clone()).to_string(),
         "since": date(since), "projection": layout.projection, "stereo": layout.stereo, "rungs": rungs,
-        "listed": stream.listed,
+        "listed": stream.listed(),
     });
     if let (Some(asset), Some(fields)) = (asset, entry.as_object_mut()) {
         fields.insert("asset".to_owned(), Value::String(asset));

@@ -9,6 +9,7 @@ use super::files::{Files, Write, file_key, write_all};
 use super::ladder::{Event, Ladder};
 use super::publisher::{Publisher, Takeover};
 use super::shown::{Board, Kind, Shown};
+use crate::access::Grant;
 use crate::ingest::{Claim, Ingested, PublishRequest, Refusal};
 use crate::record::{Recorder, Status, Tape};
 use codec::ladder::ToLadder;
@@ -17,11 +18,10 @@ use media::name::StreamName;
 use media::route::File;
 use media::window::{Recall, Window};
 use service::config::Record;
-use service::secret::Secret;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -43,7 +43,8 @@ const WARNINGS_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) name: StreamName,
-    pub(crate) listed: bool,
+    /// What the config says of listing, and what it is for now.
+    listed: (bool, AtomicBool),
     pub(crate) files: Arc<Files>,
     core: Mutex<Core>,
     version: watch::Sender<u64>,
@@ -62,7 +63,7 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Somebody wants to publish.
-    Claim(PublishRequest, oneshot::Sender<Result<Claim, Refusal>>),
+    Claim(PublishRequest, Grant, oneshot::Sender<Result<Claim, Refusal>>),
     /// The operator ends it.
     End,
     /// It has ended, and its place is needed.
@@ -84,7 +85,8 @@ pub(crate) struct Task {
     ladder: Ladder,
     tape: Tape,
     publisher: Option<Publisher>,
-    key: Option<Secret>,
+    /// What is recorded, unless who lets somebody publish says otherwise.
+    record: Record,
     /// How long the live window may be, in seconds.
     window_s: u32,
     /// Whether the recording goes on, as the core knows it.
@@ -97,8 +99,6 @@ pub(crate) struct Setup {
     pub(crate) name: StreamName,
     pub(crate) options: Options,
     pub(crate) listed: bool,
-    /// What a publisher must present, if anything.
-    pub(crate) key: Option<Secret>,
     /// Where its files are kept.
     pub(crate) dir: PathBuf,
     /// This binary, which the ladder's child runs.
@@ -111,7 +111,7 @@ pub(crate) struct Setup {
 impl Stream {
     /// A new stream, or one that an earlier process left in its folder, and the task to run it.
     pub(crate) fn new(setup: Setup) -> Result<(Arc<Self>, Task), store::Error> {
-        let Setup { name, options, listed, key, dir, program, recorder, record } = setup;
+        let Setup { name, options, listed, dir, program, recorder, record } = setup;
         // Removed segments stay for as long as the longest playlist that named them (§6.2.2): at least six segments, and
         // one more than the window asks for.
         let window_s = options.window_s.max(6 * LONGEST_SEGMENT_S) + LONGEST_SEGMENT_S;
@@ -135,7 +135,7 @@ impl Stream {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let stream = Arc::new(Self {
             name,
-            listed,
+            listed: (listed, AtomicBool::new(listed)),
             files: Arc::new(files),
             core: Mutex::new(core),
             version: watch::Sender::new(0),
@@ -148,9 +148,23 @@ impl Stream {
         });
         let ladder = Ladder::new(program);
         let (publisher, recording) = (None, false);
-        let task =
-            Task { stream: stream.clone(), commands: inbox, writes, ladder, tape, publisher, key, window_s, recording };
+        let task = Task {
+            stream: stream.clone(),
+            commands: inbox,
+            writes,
+            ladder,
+            tape,
+            publisher,
+            record,
+            window_s,
+            recording,
+        };
         Ok((stream, task))
+    }
+
+    /// Whether pages list it.
+    pub(crate) fn listed(&self) -> bool {
+        self.listed.1.load(Ordering::Relaxed)
     }
 
     /// Looks at the stream's core; keep it short.
@@ -280,7 +294,7 @@ impl Task {
             let input = tokio::select! {
                 () = shutdown.cancelled() => return,
                 command = self.commands.recv() => match command {
-                    Some(Command::Claim(request, reply)) => self.claim(&request, reply),
+                    Some(Command::Claim(request, grant, reply)) => self.claim(&request, grant, reply),
                     Some(Command::End) => Some(self.end()),
                     Some(Command::Forget) if self.stream.ended().is_some() => return,
                     Some(Command::Forget) => None,
@@ -331,9 +345,13 @@ impl Task {
         }
     }
 
-    fn claim(&mut self, request: &PublishRequest, reply: oneshot::Sender<Result<Claim, Refusal>>) -> Option<Input> {
-        let presented = request.key.params.get("key").map(String::as_str);
-        let takeover = Takeover { key: self.key.as_ref(), presented, peer: request.peer.ip() };
+    fn claim(
+        &mut self,
+        request: &PublishRequest,
+        grant: Grant,
+        reply: oneshot::Sender<Result<Claim, Refusal>>,
+    ) -> Option<Input> {
+        let takeover = Takeover { proven: grant.proven, peer: request.peer.ip() };
         if let Err(refusal) = takeover.judge(self.publisher.as_ref(), &self.stream.name, tokio::time::Instant::now()) {
             let _ = reply.send(Err(refusal));
             return None;
@@ -346,6 +364,9 @@ impl Task {
             return Some(Input::Unpublish);
         }
         tracing::info!(stream = %self.stream.name, peer = %request.peer, "publish opened");
+        let (listed, now) = &self.stream.listed;
+        now.store(grant.listed.unwrap_or(*listed), Ordering::Relaxed);
+        self.tape.choose(grant.record.unwrap_or(self.record));
         self.publisher = Some(publisher);
         Some(Input::Publish(request.key.params.clone()))
     }

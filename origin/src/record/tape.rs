@@ -70,6 +70,13 @@ impl Tape {
         self.status.clone()
     }
 
+    /// What is to be recorded from the next session on; one that is in progress goes on as it began.
+    pub(crate) fn choose(&mut self, record: Record) {
+        if self.open.is_none() {
+            self.record = record;
+        }
+    }
+
     /// A publisher begins. With an epoch in progress its session goes on.
     pub(crate) fn publish(&mut self, now: i64) {
         if self.record == Record::Off {

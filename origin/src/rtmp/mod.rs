@@ -48,7 +48,8 @@ impl Default for Limits {
             connections_per_address: 32,
             handshake: Duration::from_secs(5),
             idle: Duration::from_secs(15),
-            claim: Duration::from_secs(10),
+            // A refusal may wait eight seconds, and who is asked about it ten.
+            claim: Duration::from_secs(25),
             write: Duration::from_secs(5),
             linger: Duration::from_secs(2),
             chunk: chunk::Limits::default(),
