@@ -18,6 +18,7 @@ use live::{Door, Registry};
 use media::name::StreamName;
 use record::Replay;
 use service::config::Config;
+use service::hooks::Hooks;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -102,8 +103,13 @@ impl Error {
 
 impl Origin {
     /// Binds both listeners and takes up the streams that an earlier process left. `program` is this binary: the ladder's
-    /// children run it.
-    pub async fn bind(config: &Config, program: PathBuf, shutdown: CancellationToken) -> Result<Self, Error> {
+    /// children run it. `hooks` are told what happens.
+    pub async fn bind(
+        config: &Config,
+        program: PathBuf,
+        hooks: Hooks,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Error> {
         let access = Arc::new(Access::new(config)?);
         let rtmp = listen("origin.rtmp", config.origin.rtmp).await?;
         let http = listen("origin.http", config.origin.http).await?;
@@ -114,7 +120,7 @@ impl Origin {
             rtmp: addr("origin.rtmp", &rtmp, config.origin.rtmp)?,
             http: addr("origin.http", &http, config.origin.http)?,
         };
-        let registry = Registry::new(config.clone(), program, shutdown.clone());
+        let registry = Registry::new(config.clone(), program, hooks, shutdown.clone());
         registry.restore().map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
         let replay = Replay::new(config);
         Ok(Self { rtmp, http, addrs, registry, access, replay, shutdown })
@@ -154,8 +160,8 @@ impl Origin {
 
 /// Finishes recordings whose origins are gone for good, and removes what is older than the config keeps, until shutdown.
 /// An [`Origin`] does so by itself; this is for other processes with the same stores, such as transcoders.
-pub async fn reconcile(config: Config, shutdown: CancellationToken) {
-    record::reconcile(&config, shutdown).await;
+pub async fn reconcile(config: Config, hooks: Hooks, shutdown: CancellationToken) {
+    record::reconcile(&config, hooks, shutdown).await;
 }
 
 async fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {

@@ -6,6 +6,7 @@
 mod balancer;
 mod cli;
 mod control;
+mod key;
 mod leaving;
 mod process;
 mod tiers;
@@ -18,6 +19,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use cli::{Cli, Command, Serve};
 use service::config::{ConfigError, Role};
+use service::outbound::BadRoots;
 use std::process::ExitCode;
 
 /// The command line or the configuration was wrong (EX_USAGE of sysexits.h).
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Transcoder(options) => serve(Role::Transcoder, options, cli.log),
         #[cfg(feature = "transcoder")]
         Command::Vod(options) => vod::run(options, cli.log),
+        Command::Key(options) => key::run(&options),
         #[cfg(feature = "tools")]
         Command::Testsource(options) => logging(cli.log).and_then(|()| tools::testsource(options)),
         #[cfg(feature = "tools")]
@@ -62,7 +65,9 @@ fn is_the_configs(error: &anyhow::Error) -> bool {
     if error.downcast_ref::<origin::Error>().is_some_and(origin::Error::is_the_configs) {
         return true;
     }
-    error.is::<ConfigError>() || error.downcast_ref::<edge::Error>().is_some_and(edge::Error::is_the_configs)
+    error.is::<ConfigError>()
+        || error.is::<BadRoots>()
+        || error.downcast_ref::<edge::Error>().is_some_and(edge::Error::is_the_configs)
 }
 
 /// Help and version are what was asked for; all else is a wrong command line.

@@ -330,6 +330,18 @@ pub enum Role {
     All,
 }
 
+impl Role {
+    /// Its command.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::Edge => "edge",
+            Self::Transcoder => "transcoder",
+            Self::All => "all",
+        }
+    }
+}
+
 impl Config {
     /// Where the private listener of a process with this role is.
     pub fn admin_http(&self, role: Role) -> SocketAddr {

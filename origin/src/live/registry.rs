@@ -14,6 +14,7 @@ use media::name::StreamName;
 use media::route::Route;
 use serde_json::{Value, json};
 use service::config::{Audio, Config, Record};
+use service::hooks::Hooks;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,13 +34,22 @@ pub(crate) struct Registry {
     tasks: TaskTracker,
     shutdown: CancellationToken,
     recorder: Recorder,
+    hooks: Hooks,
 }
 
 impl Registry {
     /// No streams yet. `program` is this binary, for the ladder's children.
-    pub(crate) fn new(config: Config, program: PathBuf, shutdown: CancellationToken) -> Arc<Self> {
-        let recorder = Recorder::open(&config, shutdown.clone());
-        Arc::new(Self { config, program, streams: Mutex::default(), tasks: TaskTracker::new(), shutdown, recorder })
+    pub(crate) fn new(config: Config, program: PathBuf, hooks: Hooks, shutdown: CancellationToken) -> Arc<Self> {
+        let recorder = Recorder::open(&config, hooks.clone(), shutdown.clone());
+        Arc::new(Self {
+            config,
+            program,
+            streams: Mutex::default(),
+            tasks: TaskTracker::new(),
+            shutdown,
+            recorder,
+            hooks,
+        })
     }
 
     /// Takes up the streams that an earlier process left.
@@ -159,6 +169,7 @@ impl Registry {
             dir: self.folder().join(name.as_str()),
             program: self.program.clone(),
             recorder: self.recorder.clone(),
+            hooks: self.hooks.clone(),
             record,
         }
     }

@@ -18,6 +18,7 @@ use media::name::StreamName;
 use media::route::File;
 use media::window::{Recall, Window};
 use service::config::Record;
+use service::hooks::{self, Hooks};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -50,6 +51,7 @@ pub(crate) struct Stream {
     version: watch::Sender<u64>,
     commands: mpsc::Sender<Command>,
     warnings: Mutex<Vec<String>>,
+    hooks: Hooks,
     recording: Arc<Status>,
     /// Changes, while the core is held, with whatever playlists say.
     revision: AtomicU64,
@@ -104,6 +106,8 @@ pub(crate) struct Setup {
     /// This binary, which the ladder's child runs.
     pub(crate) program: PathBuf,
     pub(crate) recorder: Recorder,
+    /// Who is told of what happens.
+    pub(crate) hooks: Hooks,
     /// What of it is recorded.
     pub(crate) record: Record,
 }
@@ -111,7 +115,7 @@ pub(crate) struct Setup {
 impl Stream {
     /// A new stream, or one that an earlier process left in its folder, and the task to run it.
     pub(crate) fn new(setup: Setup) -> Result<(Arc<Self>, Task), store::Error> {
-        let Setup { name, options, listed, dir, program, recorder, record } = setup;
+        let Setup { name, options, listed, dir, program, recorder, hooks, record } = setup;
         // Removed segments stay for as long as the longest playlist that named them (§6.2.2): at least six segments, and
         // one more than the window asks for.
         let window_s = options.window_s.max(6 * LONGEST_SEGMENT_S) + LONGEST_SEGMENT_S;
@@ -141,6 +145,7 @@ impl Stream {
             version: watch::Sender::new(0),
             commands,
             warnings: Mutex::default(),
+            hooks,
             recording,
             revision: AtomicU64::new(0),
             shown: Board::default(),
@@ -256,6 +261,7 @@ impl Stream {
 
     fn warn(&self, words: String) {
         tracing::warn!("{words}");
+        self.hooks.tell(hooks::Event::alarm("stream", &words).of_stream(self.name.as_str()));
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         warnings.retain(|known| *known != words);
         warnings.push(words);
@@ -276,6 +282,7 @@ impl Task {
         let shutting_down = shutdown.is_cancelled();
         // The writer ends when the last handle to the files is gone; until then a save is what it must not miss.
         if self.publisher.take().is_some() {
+            self.unpublished("the server is shutting down");
             self.obey(Input::Unpublish).await;
         }
         self.stream.files.close();
@@ -304,6 +311,7 @@ impl Task {
                     Some(tag) => Input::Tag(tag),
                     None => {
                         self.publisher = None;
+                        self.unpublished("the encoder is gone");
                         Input::Unpublish
                     }
                 }),
@@ -356,17 +364,25 @@ impl Task {
             let _ = reply.send(Err(refusal));
             return None;
         }
-        if let Some(before) = self.publisher.take() {
+        let before = self.publisher.take();
+        let taken_over = before.is_some();
+        if let Some(before) = before {
             before.revoke("another publisher took this stream over");
         }
         let (publisher, claim) = Publisher::new(request.peer.ip());
         if reply.send(Ok(claim)).is_err() {
+            if taken_over {
+                self.unpublished("who took it over is gone");
+            }
             return Some(Input::Unpublish);
         }
         tracing::info!(stream = %self.stream.name, peer = %request.peer, "publish opened");
         let (listed, now) = &self.stream.listed;
         now.store(grant.listed.unwrap_or(*listed), Ordering::Relaxed);
         self.tape.choose(grant.record.unwrap_or(self.record));
+        let details =
+            serde_json::json!({ "peer": request.peer.to_string(), "proven": grant.proven, "taken_over": taken_over });
+        self.stream.hooks.tell(hooks::Event::publish(&self.stream.name, details));
         self.publisher = Some(publisher);
         Some(Input::Publish(request.key.params.clone()))
     }
@@ -374,6 +390,7 @@ impl Task {
     fn end(&mut self) -> Input {
         if let Some(publisher) = self.publisher.take() {
             publisher.revoke("the operator ended this stream");
+            self.unpublished("the operator ended the stream");
         }
         Input::End
     }
@@ -471,8 +488,17 @@ impl Task {
     fn recorded(&mut self) -> Option<Input> {
         let (segments, goes_on) = (self.stream.recording.shelf().take(), self.stream.recording.goes_on());
         let news = !segments.is_empty() || goes_on != self.recording;
+        if self.recording && !goes_on {
+            let words = format!("recording {}; the live stream goes on", self.stream.recording.words());
+            let alarm = hooks::Event::alarm("recording_stopped", &words);
+            self.stream.hooks.tell(alarm.of_stream(self.stream.name.as_str()));
+        }
         self.recording = goes_on;
         news.then_some(Input::Recorded(segments, goes_on))
+    }
+
+    fn unpublished(&self, why: &str) {
+        self.stream.hooks.tell(hooks::Event::unpublish(&self.stream.name, serde_json::json!({ "reason": why })));
     }
 
     fn save(&self) {
