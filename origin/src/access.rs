@@ -17,8 +17,9 @@ mod tests;
 pub(crate) use rules::SECRET_PARAMS;
 
 use crate::ingest::{PublishRequest, Refusal};
+use crate::rtmp::party;
 use callback::{Callback, Said};
-use patience::{Burst, Patience, party};
+use patience::{Burst, Patience};
 use rules::{Judgement, Rules, Shown, Why};
 use service::config::{Config, Record};
 use service::outbound::{BadRoots, utc_s};
@@ -120,10 +121,7 @@ impl Access {
         let exhausted = self.patience().is_exhausted(who, arrived);
         let judged = if exhausted { Err((Why::TooMany, None)) } else { self.weigh(&guarding, request).await };
         match judged {
-            Ok(grant) => {
-                self.patience().forgive(who);
-                Ok(grant)
-            }
+            Ok(grant) => Ok(grant),
             Err((why, words)) => {
                 self.tell(request, why);
                 self.wait(who, why, arrived).await;

@@ -2,7 +2,7 @@
 
 use e2e::called::Called;
 use e2e::rtmp::{HERE, Rtmp};
-use e2e::{Ffmpeg, Server, Source, make_media, run, tool};
+use e2e::{Ffmpeg, Server, Source, Viewer, make_media, run, tool};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -12,6 +12,10 @@ const HUSH: &str = "hush-hush-hush-hush-hush-hush-hush-hush";
 
 fn small(seconds: u32) -> Source {
     Source { size: "128x64", seconds, keyint: 30, ..Source::default() }
+}
+
+async fn text(viewer: &Viewer, path: &str) -> String {
+    String::from_utf8_lossy(&viewer.fetch(path).await).into_owned()
 }
 
 /// What `live360 key` prints under this name.
@@ -73,7 +77,7 @@ async fn a_key_that_was_made_lets_publish_and_everybody_who_should_hears_of_it()
 
     let own = Rtmp::try_publish(&server, &format!("own?key={KEY}"), HERE).await.expect("it has the key");
     let admin = server.admin();
-    let (stat, metrics) = (admin.text("/stat").await, admin.text("/metrics").await);
+    let (stat, metrics) = (text(&admin, "/stat").await, text(&admin, "/metrics").await);
     assert!(metrics.contains("live360_publish_refused_total{reason=\"wrong_key\"} 1"), "{metrics}");
     own.unpublish("own").await;
     server.assert_well();
@@ -93,13 +97,9 @@ async fn receivers_can_check(call: &e2e::called::Call) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/hooks.md");
     let page = std::fs::read_to_string(page).expect("the page is there");
     let code = page.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("code in Python");
-    let call = |header: &str, body: &str| {
-        let program = format!(
-            "{code}\nimport sys\nprint(genuine(sys.argv[1].encode(), sys.argv[2], sys.argv[3].encode()))"
-        );
-        let args = ["-c".to_owned(), program, HUSH.to_owned(), header.to_owned(), body.to_owned()];
-        async move { tool("python3", &args.each_ref().map(String::as_str)).await }
-    };
-    let (header, body) = (call_of(&page).0, call_of(&page).1);
-    let _ = (header, body, call);
+    let program =
+        format!("{code}\nimport sys\nprint(genuine(sys.argv[1].encode(), sys.argv[2], sys.argv[3].encode()))");
+    for (body, expected) in [(call.text.clone(), "True\n"), (call.text.replace("foo", "bar"), "False\n")] {
+        assert_eq!(tool("python3", &["-c", &program, HUSH, &call.signature, &body]).await, expected, "{body}");
+    }
 }

@@ -97,7 +97,8 @@ async fn one(socket: &mut BufReader<TcpStream>, calls: &Mutex<Vec<Call>>) -> Opt
     socket.read_exact(&mut body).await.ok()?;
     let call = Call { path, signature, text: String::from_utf8(body).ok()? };
     let banned = call.path == "/ask" && call.json()["name"].as_str()?.starts_with("banned");
-    let (status, words) = if banned { ("403 Forbidden", r#"{"reason":"your subscription has ended"}"#) } else { ("200 OK", "{}") };
+    let (status, words) =
+        if banned { ("403 Forbidden", r#"{"reason":"your subscription has ended"}"#) } else { ("200 OK", "{}") };
     calls.lock().expect("no panic while serving").push(call);
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{words}", words.len());
     socket.write_all(answer.as_bytes()).await.ok()

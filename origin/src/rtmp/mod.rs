@@ -15,6 +15,7 @@ pub mod session;
 mod testkit;
 
 pub use connection::{Ended, run};
+pub(crate) use listener::party;
 pub use listener::serve;
 
 use std::time::Duration;
