@@ -66,9 +66,9 @@ pub enum Refusal {
     /// Somebody else is live under that name.
     #[error("stream {0} is already live from another encoder: stop that one, or wait 3 s after it falls silent")]
     Busy(media::name::StreamName),
-    /// The stream has a key and this was not it.
-    #[error("stream {0} needs its key: put NAME?key=SECRET into the encoder's key field")]
-    WrongKey(media::name::StreamName),
+    /// It may not, or has not shown that it may.
+    #[error("{0}")]
+    Access(String),
     /// The server is going away.
     #[error("the server is shutting down")]
     ShuttingDown,

@@ -4,16 +4,21 @@
 //! in `live`, what edges pull is in `serve`. Start reading at `live::core`.
 #![forbid(unsafe_code)]
 
+mod access;
 pub mod ingest;
 mod live;
 mod record;
 pub mod rtmp;
 mod serve;
 
+pub use access::Error as AccessError;
+
+use access::Access;
 use live::{Door, Registry};
 use media::name::StreamName;
 use record::Replay;
 use service::config::Config;
+use service::hooks::Hooks;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,6 +48,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Who may publish can't be judged as the config says.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The folder for live windows.
     #[error("cannot write below data_dir = {dir}")]
     DataDir {
@@ -60,13 +68,14 @@ pub struct Origin {
     http: TcpListener,
     addrs: Addrs,
     registry: Arc<Registry>,
+    access: Arc<Access>,
     replay: Replay,
     shutdown: CancellationToken,
 }
 
 /// Looks into a running origin and steers it: what the admin listener needs.
 #[derive(Debug, Clone)]
-pub struct Handle(Arc<Registry>);
+pub struct Handle(Arc<Registry>, Arc<Access>);
 
 impl Handle {
     /// What `/stat` says of this tier.
@@ -78,12 +87,30 @@ impl Handle {
     pub async fn end(&self, name: &StreamName) -> bool {
         self.0.end(name).await
     }
+
+    /// From now on who may publish is judged by this config. Who publishes goes on. After an error all is as before.
+    pub fn reload_access(&self, config: &Config) -> Result<(), AccessError> {
+        self.1.reload(config)
+    }
+}
+
+impl Error {
+    /// Whether it is the configuration that must be mended.
+    pub fn is_the_configs(&self) -> bool {
+        matches!(self, Self::Access(_))
+    }
 }
 
 impl Origin {
     /// Binds both listeners and takes up the streams that an earlier process left. `program` is this binary: the ladder's
-    /// children run it.
-    pub async fn bind(config: &Config, program: PathBuf, shutdown: CancellationToken) -> Result<Self, Error> {
+    /// children run it. `hooks` are told what happens.
+    pub async fn bind(
+        config: &Config,
+        program: PathBuf,
+        hooks: Hooks,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Error> {
+        let access = Arc::new(Access::new(config)?);
         let rtmp = listen("origin.rtmp", config.origin.rtmp).await?;
         let http = listen("origin.http", config.origin.http).await?;
         let addr = |key, listener: &TcpListener, asked| {
@@ -93,10 +120,10 @@ impl Origin {
             rtmp: addr("origin.rtmp", &rtmp, config.origin.rtmp)?,
             http: addr("origin.http", &http, config.origin.http)?,
         };
-        let registry = Registry::new(config.clone(), program, shutdown.clone());
+        let registry = Registry::new(config.clone(), program, hooks, shutdown.clone());
         registry.restore().map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
         let replay = Replay::new(config);
-        Ok(Self { rtmp, http, addrs, registry, replay, shutdown })
+        Ok(Self { rtmp, http, addrs, registry, access, replay, shutdown })
     }
 
     /// Where it listens.
@@ -106,21 +133,23 @@ impl Origin {
 
     /// What the admin listener needs.
     pub fn handle(&self) -> Handle {
-        Handle(self.registry.clone())
+        Handle(self.registry.clone(), self.access.clone())
     }
 
     /// Runs until shutdown, and then until every stream has put down what it had.
     pub async fn run(self) {
-        let Self { rtmp, http, addrs, registry, replay, shutdown } = self;
-        if addrs.rtmp.ip().is_loopback() {
+        let Self { rtmp, http, addrs, registry, access, replay, shutdown } = self;
+        let reachable = !addrs.rtmp.ip().is_loopback();
+        if !reachable {
             tracing::info!(
-                "encoders on this machine only: to let others publish, set origin.rtmp = \"0.0.0.0:{}\"",
+                "encoders on this machine only: to let others publish, set origin.rtmp = \"0.0.0.0:{}\", and publish.key",
                 addrs.rtmp.port()
             );
         }
+        access.announce(reachable);
         let server = serve::Server::new(registry.clone(), replay, shutdown.clone());
         let limits = service::http::Limits::new("origin");
-        let ingest = Arc::new(Door(registry.clone()));
+        let ingest = Arc::new(Door(registry.clone(), access));
         tokio::join!(
             rtmp::serve(rtmp, ingest, rtmp::Limits::default(), shutdown.clone()),
             service::http::serve(http, server, limits, shutdown.clone()),
@@ -131,8 +160,8 @@ impl Origin {
 
 /// Finishes recordings whose origins are gone for good, and removes what is older than the config keeps, until shutdown.
 /// An [`Origin`] does so by itself; this is for other processes with the same stores, such as transcoders.
-pub async fn reconcile(config: Config, shutdown: CancellationToken) {
-    record::reconcile(&config, shutdown).await;
+pub async fn reconcile(config: Config, hooks: Hooks, shutdown: CancellationToken) {
+    record::reconcile(&config, hooks, shutdown).await;
 }
 
 async fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {

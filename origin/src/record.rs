@@ -39,6 +39,7 @@ use media::name::StreamName;
 use metrics::{counter, gauge};
 use reconcile::{Held, Reconciler};
 use service::config::{Config, Record};
+use service::hooks::{Event, Hooks};
 use spool::{Place, Spool};
 use status::Going;
 use std::collections::hash_map::RandomState;
@@ -86,6 +87,7 @@ pub(crate) struct Shared {
     /// After how long without a sign of life others take a session for lost.
     lost: Duration,
     catalog: Catalog,
+    hooks: Hooks,
     backlog: Backlog,
     /// Sessions that an earlier process left, until their streams are known to go on or not.
     left: Mutex<Vec<(Spool, Ledger)>>,
@@ -107,7 +109,7 @@ struct Backlog {
 
 impl Recorder {
     /// A recorder that keeps below `data_dir/recording` what is not stored yet, and takes up what is there.
-    pub(crate) fn open(config: &Config, shutdown: CancellationToken) -> Self {
+    pub(crate) fn open(config: &Config, hooks: Hooks, shutdown: CancellationToken) -> Self {
         let dir = config.data_dir.join(FOLDER);
         let sessions = folders(&dir).into_iter().flat_map(|stream| folders(&stream)).map(Spool::at);
         let left: Vec<(Spool, Ledger)> = sessions.map(|spool| (spool.clone(), spool.ledger())).collect();
@@ -123,6 +125,7 @@ impl Recorder {
             held: held.clone(),
             lost: Duration::from_secs(config.record_lost_s),
             catalog: Catalog::default(),
+            hooks: hooks.clone(),
             backlog: Backlog::default(),
             left: Mutex::new(left),
             tasks: TaskTracker::new(),
@@ -133,7 +136,7 @@ impl Recorder {
         }));
         let shared = recorder.0.clone();
         recorder.0.tasks.spawn(async move { shared.watch_catalog().await });
-        recorder.0.tasks.spawn(Reconciler::new(config, stores, held).run(shutdown));
+        recorder.0.tasks.spawn(Reconciler::new(config, stores, held, hooks).run(shutdown));
         recorder
     }
 
@@ -343,7 +346,10 @@ impl Shared {
             };
             match finished {
                 Ok(entry) => {
-                    entry.inspect(|entry| self.catalog.add(entry));
+                    if let Some(entry) = entry {
+                        self.catalog.add(&entry);
+                        self.hooks.tell_surely(ready(&ledger.name, &entry)).await;
+                    }
                     return true;
                 }
                 Err(error) => {
@@ -399,8 +405,16 @@ impl Shared {
 
 /// Finishes recordings whose origins are gone, and removes what is too old, until shutdown. Every origin does this by
 /// itself; this is for processes beside them, so that it is done also when the last origin is gone.
-pub(crate) async fn reconcile(config: &Config, shutdown: CancellationToken) {
-    Reconciler::new(config, Arc::new(Stores::of(config)), Arc::default()).run(shutdown).await;
+pub(crate) async fn reconcile(config: &Config, hooks: Hooks, shutdown: CancellationToken) {
+    Reconciler::new(config, Arc::new(Stores::of(config)), Arc::default(), hooks).run(shutdown).await;
+}
+
+/// What is told of a recording that can be watched, by the entry of its asset.
+fn ready(stream: &str, entry: &[u8]) -> Event {
+    let entry: serde_json::Value = serde_json::from_slice(entry).unwrap_or_default();
+    let of = |field: &str| entry.get(field).cloned().unwrap_or_default();
+    let details = serde_json::json!({ "url": of("url"), "start": of("start"), "duration_s": of("duration_s") });
+    Event::recording_ready(stream, of("id").as_str().unwrap_or_default(), details)
 }
 
 impl Backlog {

@@ -1,6 +1,7 @@
 //! End to end: real encoders, real servers, a real browser. One binary, so that it links once.
 #![allow(clippy::panic, reason = "a panic is a test's report, in its helpers too")]
 
+mod access;
 mod browser;
 mod cli;
 mod dvr;

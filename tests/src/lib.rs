@@ -6,6 +6,7 @@
 
 pub mod balancer;
 pub mod bucket;
+pub mod called;
 pub mod flv;
 pub mod metadata;
 pub mod origin;

@@ -118,7 +118,7 @@ pub(crate) fn duration_of(entry: &[u8]) -> Option<f64> {
     entry.get("duration_s")?.as_f64()
 }
 
-fn url(id: &str) -> String {
+pub(crate) fn url(id: &str) -> String {
     Route::Vod(format!("{id}/{}", File::Playlist)).to_string()
 }
 

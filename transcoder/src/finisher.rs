@@ -14,7 +14,9 @@ use crate::thumbs;
 use crate::trouble::{Step, Trouble, fault, patiently};
 use bytes::{Bytes, BytesMut};
 use codec::vod::{FromVod, Job, Reel, SheetJob};
+use media::hls::date;
 use media::route::File;
+use service::hooks::Event;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use tokio::task::JoinSet;
@@ -54,8 +56,11 @@ pub(crate) async fn run(bench: Bench<'_>, plan: &Plan) -> Step<()> {
     keeps_all(stores, job, finished.duration_s).await?;
     let multivariant = if thumbnails { finished.multivariant.clone() } else { finished.without_thumbnails() };
     stores.put_file(job, &File::Playlist.to_string(), multivariant.into()).await?;
+    let asset = Asset { duration_s: Some(rounded(finished.duration_s)), ..Asset::of(plan) };
+    // Before it is noted that nothing is left to do: whoever dies here is followed by somebody who tells it again.
+    bench.hooks.tell_surely(told(&asset)).await;
     stores.create_finished(job).await?;
-    ready(stores, &Asset { duration_s: Some(rounded(finished.duration_s)), ..Asset::of(plan) }).await
+    ready(stores, &asset).await
 }
 
 /// What viewers have already must not become shorter: a fault if it is longer than what would take its place.
@@ -78,6 +83,13 @@ pub(crate) async fn ready(stores: &Stores, asset: &Asset) -> Step<()> {
     let vtt = entry::file_key(&asset.id, thumbs::VTT);
     let thumbnails = patiently(|| stores.egress.head(&vtt)).await?.is_some();
     stores.write_entry(asset, State::Ready { thumbnails }).await
+}
+
+fn told(asset: &Asset) -> Event {
+    let details = serde_json::json!({
+        "url": entry::url(&asset.id), "start": date(asset.start_ms), "duration_s": asset.duration_s,
+    });
+    Event::vod_ready(Some(&asset.name), &asset.id, details)
 }
 
 fn rounded(seconds: f64) -> f64 {

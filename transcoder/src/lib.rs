@@ -46,6 +46,7 @@ use crate::stores::Stores;
 use crate::worker::Worker;
 use codec::vod::Effort;
 use service::config::{self, Config};
+use service::hooks::Hooks;
 use service::machine::Notice;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -144,9 +145,17 @@ impl Transcoder {
             meters: Meters::default(),
             visibility: Duration::from_secs(config.transcoder.hold_s),
             plan: Arc::default(),
+            hooks: Hooks::default(),
         };
         let rescan = Duration::from_secs(config.rescan_s());
         Self { worker, rescan, url: config.queue.url.clone(), shutdown }
+    }
+
+    /// Tells these what happens.
+    #[must_use]
+    pub fn telling(mut self, hooks: Hooks) -> Self {
+        self.worker.hooks = hooks;
+        self
     }
 
     /// What `/stat` shows of it.

@@ -17,6 +17,7 @@ use crate::work::{self, There, Work};
 use bytes::Bytes;
 use codec::vod::Job;
 use media::route::File;
+use service::hooks::Hooks;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub(crate) struct Bench<'a> {
     pub(crate) program: &'a Path,
     pub(crate) leaving: &'a Leaving,
     pub(crate) meters: &'a Meters,
+    pub(crate) hooks: &'a Hooks,
 }
 
 /// What is known of a task's objects so far.

@@ -17,6 +17,7 @@ use crate::task::{self, Bench, Ended};
 use crate::trouble::{Step, Trouble, fault, pause};
 use codec::vod::Effort;
 use media::ladder::Ladder;
+use service::hooks::{Event, Hooks};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +51,8 @@ pub(crate) struct Worker {
     pub(crate) visibility: Duration,
     /// The plan that was needed last: the tasks of a job come one after the other.
     pub(crate) plan: Arc<Mutex<Option<Arc<Plan>>>>,
+    /// Who is told of what happens.
+    pub(crate) hooks: Hooks,
 }
 
 /// What becomes of a message.
@@ -364,6 +367,8 @@ impl Worker {
             }
             AfterError::GiveUp => {
                 tracing::error!(job, %part, why, "the job has failed");
+                let alarm = Event::alarm("job_failed", &format!("the job {job} has failed ({part}): {why}"));
+                self.hooks.tell(alarm.of_asset(job));
                 self.stores.create_failed(asset, part, &why, source).await?;
                 fail(&self.stores, asset, &why).await?;
                 Ok(Fate::Done)
@@ -391,7 +396,13 @@ impl Worker {
     }
 
     fn bench(&self) -> Bench<'_> {
-        Bench { stores: &self.stores, program: &self.program, leaving: &self.leaving, meters: &self.meters }
+        Bench {
+            stores: &self.stores,
+            program: &self.program,
+            leaving: &self.leaving,
+            meters: &self.meters,
+            hooks: &self.hooks,
+        }
     }
 }
 

@@ -28,6 +28,7 @@ Examples:
   live360 all                                     everything on this machine; then open http://127.0.0.1:8088/
   live360 testsource rtmp://127.0.0.1/live/test   a test picture, in another terminal
   live360 lint http://127.0.0.1:8088/hls/test.m3u8
+  live360 key                                     a key for an encoder on another machine
   live360 vod list                                what transcoders are doing
   live360 edge --set 'edge.origins=[\"http://10.0.0.1:8080\"]'
 
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     /// Shows the transcoders' jobs, and tries again what has failed
     #[cfg(feature = "transcoder")]
     Vod(Vod),
+    /// Makes a key that lets an encoder publish, and its hash for the configuration
+    Key(Key),
     /// Publishes a test picture: a sphere of colour bars with a running timecode, and a tone
     #[cfg(feature = "tools")]
     Testsource(Testsource),
@@ -158,6 +161,20 @@ pub(crate) struct Configured {
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }
+
+/// Options of `key`.
+#[derive(Debug, Args)]
+#[command(after_help = KEY_HELP)]
+pub(crate) struct Key {
+    /// Hash a key of your own, which is read from stdin, instead of making one
+    #[arg(long)]
+    pub(crate) own: bool,
+}
+
+const KEY_HELP: &str = "\
+The encoder gets the key (key field NAME?key=KEY), the configuration the hash: publish.key for all streams, or
+streams.NAME.key for one. A key that was made here can't be guessed, so its hash is quick to check; one that somebody
+thought up gets a slow hash (Argon2id).";
 
 /// Options of `testsource`.
 #[cfg(feature = "tools")]

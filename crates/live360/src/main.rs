@@ -6,6 +6,7 @@
 mod balancer;
 mod cli;
 mod control;
+mod key;
 mod leaving;
 mod process;
 mod tiers;
@@ -18,6 +19,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use cli::{Cli, Command, Serve};
 use service::config::{ConfigError, Role};
+use service::outbound::BadRoots;
 use std::process::ExitCode;
 
 /// The command line or the configuration was wrong (EX_USAGE of sysexits.h).
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Transcoder(options) => serve(Role::Transcoder, options, cli.log),
         #[cfg(feature = "transcoder")]
         Command::Vod(options) => vod::run(options, cli.log),
+        Command::Key(options) => key::run(&options),
         #[cfg(feature = "tools")]
         Command::Testsource(options) => logging(cli.log).and_then(|()| tools::testsource(options)),
         #[cfg(feature = "tools")]
@@ -58,7 +61,13 @@ fn main() -> ExitCode {
 
 /// Whether the configuration must be mended, and not the machine.
 fn is_the_configs(error: &anyhow::Error) -> bool {
-    error.is::<ConfigError>() || error.downcast_ref::<edge::Error>().is_some_and(edge::Error::is_the_configs)
+    #[cfg(feature = "origin")]
+    if error.downcast_ref::<origin::Error>().is_some_and(origin::Error::is_the_configs) {
+        return true;
+    }
+    error.is::<ConfigError>()
+        || error.is::<BadRoots>()
+        || error.downcast_ref::<edge::Error>().is_some_and(edge::Error::is_the_configs)
 }
 
 /// Help and version are what was asked for; all else is a wrong command line.
@@ -80,6 +89,7 @@ fn serve(role: Role, options: Serve, log: Option<String>) -> anyhow::Result<Exit
     sets.extend(log_level(log));
     let config = service::config::load(options.config.as_deref(), environment(), &sets)?;
     service::telemetry::install_logger(&config.log)?;
+    config.warnings.iter().for_each(|words| tracing::warn!("{words}"));
     runtime()?.block_on(process::run(role, config))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow, bail};
 use edge::Edge;
 use service::admin::{self, Admin};
 use service::config::{Config, LogFormat, Role};
+use service::hooks::Hooks;
 use service::machine::{Machine, Notice};
 use service::ready::{Bound, Latch};
 use service::shutdown::{Asked, Signals};
@@ -29,7 +30,12 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<()> {
     let latch = Latch::default();
     let admin = Admin::new(config.admin.token.clone(), telemetry::install_metrics()?, latch.clone());
     let (bound, tiers) = (Bound::default(), Tiers::default());
-    let mut process = Process { admin, bound, tiers, balancer: None, edge: None, tls: None };
+    let (hooks, sender) = Hooks::open(&config, role.name())?;
+    let mut process = Process { admin, bound, tiers, hooks, balancer: None, edge: None, tls: None };
+    if let Some(sender) = sender {
+        let stop = process.tiers.token("hooks");
+        process.tiers.spawn("hooks", sender.run(stop));
+    }
     let machine = process.machine(&config);
     process.bind(role, &config, machine.as_ref()).await?;
     let (tls, front) = (process.tls.take(), process.edge.take());
@@ -118,6 +124,8 @@ struct Process {
     admin: Admin,
     bound: Bound,
     tiers: Tiers,
+    /// Who is told of what happens.
+    hooks: Hooks,
     balancer: Option<Balancer>,
     edge: Option<edge::Handle>,
     /// The certificate that viewers are shown.
@@ -153,6 +161,7 @@ impl Process {
             let program = std::env::current_exe().context("can't find this program's own file, which encodes")?;
             let stop = self.tiers.token("transcoder");
             let worker = transcoder::Transcoder::bind(config, program, stop, machine.cloned()).await?;
+            let worker = worker.telling(self.hooks.clone());
             self.admin.stat("transcoder", worker.stat());
             self.tiers.spawn("transcoder", worker.run());
         }
@@ -160,7 +169,7 @@ impl Process {
         #[cfg(all(feature = "origin", feature = "transcoder"))]
         if matches!(role, Role::Transcoder) {
             let stop = self.tiers.token("transcoder");
-            self.tiers.spawn("transcoder", origin::reconcile(config.clone(), stop));
+            self.tiers.spawn("transcoder", origin::reconcile(config.clone(), self.hooks.clone(), stop));
         }
         Ok(())
     }
@@ -168,7 +177,7 @@ impl Process {
     #[cfg(feature = "origin")]
     async fn origin(&mut self, config: &Config) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("can't find this program's own file, which ladders run")?;
-        let origin = origin::Origin::bind(config, program, self.tiers.token("origin")).await?;
+        let origin = origin::Origin::bind(config, program, self.hooks.clone(), self.tiers.token("origin")).await?;
         (self.bound.rtmp, self.bound.origin_http) = (Some(origin.addrs().rtmp), Some(origin.addrs().http));
         let (stat, end) = (origin.handle(), origin.handle());
         self.admin.stat("origin", move || stat.stat());

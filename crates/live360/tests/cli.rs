@@ -58,8 +58,29 @@ fn a_wrong_configuration_is_64_and_names_key_value_and_what_is_allowed() {
     check(&["edge", "--set", "tls=files"], &[], 64, "", "edge.tls_cert = nothing (default): allowed is the path");
     let files = ["edge", "--set", "tls=files", "--set", "edge.tls_cert=/nonexistent", "--set", "edge.tls_key=k.pem"];
     check(&files, &[], 64, "", "live360: edge.tls_cert = /nonexistent: can't read it (No such file");
+    let missing = "/nonexistent.pem: No such file or directory (os error 2)";
+    let ca = ["edge", "--set", "hooks.ca=/nonexistent.pem", "--set", "hooks.url=http://127.0.0.1:1/"];
+    check(&ca, &[], 64, "", &format!("live360: hooks.ca = {missing}"));
+    if cfg!(feature = "origin") {
+        let key = ["origin", "--set", "publish.jwt_key=/nonexistent.pem"];
+        check(&key, &[], 64, "", &format!("live360: publish.jwt_key = {missing}"));
+    }
+    check(
+        &["edge", "--set", "admin.token=file:/nonexistent"],
+        &[],
+        64,
+        "",
+        "admin.token (--set): can't read /nonexistent: ",
+    );
     check(&["edge", "--log", "loud"], &[], 64, "", "log.level = \"loud\"");
     check(&["edge", "--config", "/nonexistent"], &[], 64, "", "can't read the config file /nonexistent");
+}
+
+#[test]
+fn a_key_is_printed_with_its_hash_and_one_of_ones_own_only_as_its_hash() {
+    check(&["key"], &[], 0, "hash  sha256:", "");
+    // Nothing comes from stdin.
+    check(&["key", "--own"], &[], 1, "", "live360: a key has 1 to 512 bytes");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use std::str::FromStr;
 /// Longest stream name, in characters.
 pub const NAME_CHARS_MAX: usize = 64;
 
-/// Longest key field that is looked at, in bytes.
-const KEY_BYTES_MAX: usize = 2048;
+/// Longest key field that is looked at, in bytes. Tokens signed with RSA are long.
+const KEY_BYTES_MAX: usize = 4096;
 
 /// A stream's public name: 1–64 of `a-z A-Z 0-9 _ -`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -59,8 +59,8 @@ impl<'de> serde::Deserialize<'de> for StreamName {
     }
 }
 
-/// What an encoder put into its address and key fields.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What an encoder put into its address and key fields. Prints its parameters' names only: a value may be a secret.
+#[derive(Clone, PartialEq, Eq)]
 pub struct PublishKey {
     /// The public name.
     pub name: StreamName,
@@ -72,7 +72,7 @@ impl PublishKey {
     /// Reads `NAME?a=b` from the key field and further parameters from `app?c=d`.
     pub fn parse(app: &str, key: &str) -> Result<Self, BadName> {
         if key.len() > KEY_BYTES_MAX {
-            return Err(BadName { given: key.chars().take(NAME_CHARS_MAX).collect() });
+            return Err(bad_name(key));
         }
         let (name, query) = key.split_once('?').unwrap_or((key, ""));
         let mut params = BTreeMap::new();
@@ -80,8 +80,21 @@ impl PublishKey {
             params.extend(pairs(app_query));
         }
         params.extend(pairs(query));
-        Ok(Self { name: name.parse()?, params })
+        Ok(Self { name: name.parse().map_err(|_| bad_name(name))?, params })
     }
+}
+
+impl fmt::Debug for PublishKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}?{}", self.name, self.params.keys().cloned().collect::<Vec<_>>().join("&"))
+    }
+}
+
+/// A key field's name as far as it looks like one: behind a `&` or `/` there may be a secret whose `?` is missing.
+fn bad_name(key: &str) -> BadName {
+    let name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
+    let beginning = key.chars().take_while(|c| name(*c)).count();
+    BadName { given: key.chars().take(beginning + 1).take(NAME_CHARS_MAX).collect() }
 }
 
 /// The application without its query and slashes: `/live/?x=y` is `live`.
@@ -137,6 +150,19 @@ mod tests {
         assert_eq!(key.params["key"], "a b");
         assert_eq!(key.params["proj"], "equirect");
         assert_eq!(key.params["x"], "");
+    }
+
+    #[test]
+    fn what_may_be_secret_is_never_shown() {
+        for (app, key) in
+            [("live", "foo&key=hunter2"), ("live?key=hunter2", "a b"), ("live", &"é?key=hunter2".repeat(400))]
+        {
+            let error = PublishKey::parse(app, key).unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        assert_eq!(PublishKey::parse("live", "foo&key=hunter2").unwrap_err().given, "foo&");
+        let key = PublishKey::parse("live?token=hunter2", "foo?key=hunter2&proj=x").unwrap();
+        assert_eq!(format!("{key:?}"), "foo?key&proj&token");
     }
 
     #[test]

@@ -2,13 +2,16 @@
 //!
 //! `deploy/live360.toml` documents the same keys for operators, and a test holds the two together. What is allowed under
 //! each key stands in `keys`, how the layers are merged in `load`. Nothing here reads the environment: it is handed in.
+//! Every secret may be kept in a file of its own ([`crate::secret::Source`]).
 
 mod error;
 mod keys;
 mod load;
+mod publish;
 
 pub use error::ConfigError;
 pub use load::{ENV_PREFIX, load, parse};
+pub use publish::{CallbackDown, HookEvent, Hooks, Open, Publish};
 
 use crate::secret::Secret;
 use media::ladder::Ladder;
@@ -37,6 +40,10 @@ pub struct Config {
     pub log: Log,
     /// The tier that encoders publish to.
     pub origin: Origin,
+    /// Who may publish there.
+    pub publish: Publish,
+    /// Who is told of what happens.
+    pub hooks: Hooks,
     /// The tier that viewers pull from.
     pub edge: Edge,
     /// Who certifies this edge's names, with `tls = "acme"`.
@@ -59,6 +66,9 @@ pub struct Config {
     pub transcoder: Transcoder,
     /// What is particular to one stream, by name.
     pub streams: BTreeMap<StreamName, Stream>,
+    /// What is no error, but an operator should know. Not a key: for whoever can log, which is after loading.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// `origin.*`
@@ -215,7 +225,7 @@ pub struct Log {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stream {
-    /// What a publisher must send as `NAME?key=…`; it also lets it take over from another one.
+    /// What a publisher must send as `NAME?key=…`, as it is or hashed; it also lets it take over from another one.
     pub key: Option<Secret>,
     /// What is recorded.
     pub record: Option<Record>,
@@ -333,6 +343,18 @@ pub enum Role {
     All,
 }
 
+impl Role {
+    /// Its command.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Origin => "origin",
+            Self::Edge => "edge",
+            Self::Transcoder => "transcoder",
+            Self::All => "all",
+        }
+    }
+}
+
 impl Config {
     /// Where the private listener of a process with this role is.
     pub fn admin_http(&self, role: Role) -> SocketAddr {
@@ -403,6 +425,8 @@ impl Default for Config {
             tls: Tls::default(),
             log: Log::default(),
             origin: Origin::default(),
+            publish: Publish::default(),
+            hooks: Hooks::default(),
             edge: Edge::default(),
             acme: Acme::default(),
             admin: Admin::default(),
@@ -414,6 +438,7 @@ impl Default for Config {
             vod: Vod::default(),
             transcoder: Transcoder::default(),
             streams: BTreeMap::new(),
+            warnings: Vec::new(),
         }
     }
 }

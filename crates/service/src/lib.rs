@@ -6,11 +6,15 @@
 
 pub mod admin;
 pub mod config;
+pub mod hashed;
+pub mod hooks;
 pub mod http;
 pub mod machine;
+pub mod outbound;
 pub mod ready;
 pub mod secret;
 pub mod shutdown;
+pub mod signature;
 #[cfg(feature = "aws")]
 pub mod target_group;
 pub mod telemetry;

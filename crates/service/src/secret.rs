@@ -1,6 +1,14 @@
-//! A text that must not be seen: it compares and serialises, but never prints.
+//! A text that must not be seen: it compares and serialises, but never prints. And where the config may keep it.
+//!
+//! Whoever has a secret shows it with [`Secret::expose`] in the one place that needs it. Which keys are secrets is
+//! `config`'s affair.
+
+mod source;
+
+pub use source::{Files, NotRead, Read, Source};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 /// What stands in place of a secret wherever one would be printed.
@@ -16,17 +24,21 @@ impl Secret {
         Self(text.into())
     }
 
-    /// Whether `given` is the secret. Takes the same time wherever the two differ.
+    /// Whether `given` is the secret. Takes the same time wherever the two differ, and however long the secret is.
     pub fn matches(&self, given: &str) -> bool {
-        let (mine, given) = (self.0.as_bytes(), given.as_bytes());
-        let differing = mine.iter().zip(given).fold(0, |seen, (a, b)| seen | (a ^ b));
-        differing == 0 && mine.len() == given.len()
+        let digest = |text: &str| Sha256::digest(text.as_bytes());
+        same(&digest(&self.0), &digest(given))
     }
 
     /// The text itself, for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether two texts are the same, in a time that depends only on their lengths.
+pub fn same(mine: &[u8], given: &[u8]) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(mine, given).is_ok()
 }
 
 impl fmt::Debug for Secret {

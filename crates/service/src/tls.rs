@@ -233,7 +233,7 @@ impl Tls {
 }
 
 /// The cryptography: AWS-LC, whose AES-GCM is the fastest that rustls can have.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 

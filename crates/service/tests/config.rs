@@ -4,6 +4,7 @@
 
 use service::config::{Audio, Config, LogFormat, Metadata, Record, Stream, load, parse};
 use service::secret::Secret;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -142,6 +143,37 @@ fn wrong_values_are_named_with_what_is_allowed() {
              may be left out)",
         ),
         ("edge.leave_s=61", "edge.leave_s = 61 (--set): allowed is a whole number from 0 to 60 (seconds)"),
+        ("publish.open=all", "publish.open = \"all\" (--set): allowed is one of \"this-machine\", \"anyone\""),
+        (
+            "publish.callback=https://u:p@a/b",
+            "publish.callback = \"https://u:p@a/b\" (--set): allowed is a URL, as \"https://example.org/path\", without a \
+             user or password in it",
+        ),
+        (
+            "publish.key=sha256:abc",
+            "publish.key = (hidden) (--set): allowed is \"sha256:\" and 64 hexadecimal digits, as `live360 key` prints it",
+        ),
+        (
+            "streams.foo.key=$2b$12$x",
+            "streams.foo.key = (hidden) (--set): allowed is \"$argon2id$v=19$m=…,t=…,p=…$SALT$HASH\", as `live360 key \
+             --own` prints it, with m of at most 65536, t of at most 10 and p of at most 4; a key that is no hash begins with \
+             neither \"$\" nor \"sha256:\"",
+        ),
+        (
+            "publish.jwt_secret=short",
+            "publish.jwt_secret = (hidden) (--set): allowed is a text of at least 32 bytes: whoever guesses it can publish \
+             everything",
+        ),
+        (
+            "hooks.url=[\"ftp://a\"]",
+            "hooks.url = [\"ftp://a\"] (--set): allowed is a URL, as \"https://example.org/path\", or a list of at most 8, \
+             without users or passwords in them",
+        ),
+        (
+            "hooks.events=[\"end\"]",
+            "hooks.events = [\"end\"] (--set): allowed is a list of some of \"publish\", \"unpublish\", \
+             \"recording_ready\", \"vod_ready\", \"alarm\"",
+        ),
         ("data_dir=", "data_dir = \"\" (--set): allowed is the path of a folder"),
         ("streams.foo.listed=yes", "streams.foo.listed = \"yes\" (--set): allowed is true or false"),
         ("streams.foo.audio=aac", "streams.foo.audio = \"aac\" (--set): allowed is one of \"auto\", \"off\""),
@@ -150,7 +182,11 @@ fn wrong_values_are_named_with_what_is_allowed() {
             "streams.foo.projection = \"globe\" (--set): allowed is one of \"equirect\", \"hequ\", \"dfisheye\", \
              \"cubemap\", \"flat\"",
         ),
-        ("admin.token=", "admin.token = (hidden) (--set): allowed is a text that is not empty"),
+        (
+            "admin.token=",
+            "admin.token = (hidden) (--set): allowed is a text that is not empty, or where it is, as \"file:PATH\" or \
+             \"credential:NAME\"",
+        ),
     ] {
         check_set_error(set, expected);
     }
@@ -216,7 +252,7 @@ fn unknown_keys_are_named_with_what_there_is() {
         (
             "port=1",
             "port = 1 (--set): there is no such key; there are data_dir, ladder, record, record_lost_s, tls, log, origin, \
-             edge, acme, admin, machine, hls, storage, retention, queue, vod, transcoder, streams",
+             publish, hooks, edge, acme, admin, machine, hls, storage, retention, queue, vod, transcoder, streams",
         ),
         ("hls.part_ms.x=1", "hls.part_ms.x = 1 (--set): there is no such key; did you mean hls.part_ms?"),
         ("hls=1", "hls = 1 (--set): there is no such key; it is a table that holds other keys"),
@@ -235,6 +271,16 @@ fn unknown_keys_are_named_with_what_there_is() {
 }
 
 #[test]
+fn a_streams_own_key_goes_before_everybodys_and_the_hooks_secret_signs_callbacks_too() {
+    let config =
+        config("", &[], &["publish.key=all", "streams.foo.key=own", "hooks.secret=h", "hooks.url=http://a/b"]).unwrap();
+    let key = |name: &str| config.publish_key(&name.parse().unwrap()).map(Secret::expose);
+    assert_eq!((key("foo"), key("bar")), (Some("own"), Some("all")));
+    assert_eq!(config.callback_secret(), Some(&Secret::new("h")));
+    assert_eq!(config.hooks.url, ["http://a/b"]);
+}
+
+#[test]
 fn errors_say_where_the_value_was_given() {
     let file = "[origin]\nhttp = 80";
     let address = "allowed is an IP address and a port, as \"127.0.0.1:8080\", \"[::1]:8080\" or \"0.0.0.0:0\"";
@@ -242,7 +288,7 @@ fn errors_say_where_the_value_was_given() {
     let env = [("LIVE360_origin__HTTP", "80")];
     check_error("", &env, &[], &format!("origin.http = 80 (environment LIVE360_origin__HTTP): {address}"));
     let env = [("LIVE360_HLS_PART_MS", "80")];
-    let top = "data_dir, ladder, record, record_lost_s, tls, log, origin, edge, acme, admin, machine, hls, storage, \
+    let top = "data_dir, ladder, record, record_lost_s, tls, log, origin, publish, hooks, edge, acme, admin, machine, hls, storage, \
                retention, queue, vod, transcoder, streams";
     let expected = format!("hls_part_ms = 80 (environment LIVE360_HLS_PART_MS): there is no such key; there are {top}");
     check_error("", &env, &[], &expected);
@@ -267,9 +313,43 @@ fn a_broken_file_or_option_is_named_without_showing_secrets() {
 
 #[test]
 fn a_config_never_prints_its_secrets() {
-    let config = config("", &[], &["admin.token=hunter2", "streams.foo.key=hunter2"]).unwrap();
+    let all = [
+        "admin.token",
+        "streams.foo.key",
+        "publish.key",
+        "publish.callback_secret",
+        "hooks.secret",
+        "publish.jwt_secret",
+    ];
+    let sets: Vec<String> = all.iter().map(|key| format!("{key}=hunter2hunter2hunter2hunter2hunter2")).collect();
+    let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+    let config = config("", &[], &sets).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(!toml::to_string(&config).unwrap().contains("hunter2"));
+}
+
+#[test]
+fn every_secret_may_be_in_a_file_and_only_those_that_count_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "hunter2\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let file = format!("[admin]\ntoken = \"file:{}\"\n[streams.foo]\nkey = \"credential:token\"", path.display());
+    let env = [("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];
+    let read = config(&file, &env, &[]).unwrap();
+    assert_eq!(read.admin.token, Some(Secret::new("hunter2")));
+    assert_eq!(read.stream(&"foo".parse().unwrap()).key, Some(Secret::new("hunter2")));
+    let words =
+        format!("{0} holds a secret and is open to everybody on this machine (mode 644): chmod o= it", path.display());
+    assert_eq!(read.warnings, [format!("admin.token: {words}"), format!("streams.foo.key: {words}")]);
+    let gone = "[admin]\ntoken = \"file:/nonexistent/x\"";
+    let words = "admin.token (x.toml): can't read /nonexistent/x: No such file or directory (os error 2)";
+    check_error(gone, &[], &[], words);
+    let (key, name) = ("LIVE360_STREAMS__FOO__KEY", "credential:a/b");
+    let words = "streams.foo.key (environment LIVE360_STREAMS__FOO__KEY): write file:PATH, or credential:NAME with a name of \
+                 a-z A-Z 0-9 _ - .";
+    check_error("", &[(key, name)], &[], words);
+    assert_eq!(config(gone, &[], &["admin.token=t"]).unwrap().admin.token, Some(Secret::new("t")));
 }
 
 fn sample() -> String {
@@ -316,6 +396,10 @@ fn the_sample_file_documents_every_key_with_a_form_that_is_accepted() {
     assert!(storage.ingest.is_some() && storage.egress.is_some());
     let edge = &config.edge;
     assert!(edge.tls_cert.is_some() && edge.tls_key.is_some());
+    let (publish, hooks) = (&config.publish, &config.hooks);
+    assert!(publish.key.is_some() && publish.callback.is_some() && publish.callback_secret.is_some());
+    assert!(publish.jwt_secret.is_some() && publish.jwt_key.is_some() && publish.jwt_audience.is_some());
+    assert!(hooks.secret.is_some() && hooks.ca.is_some());
     assert!(config.acme.contact.is_some() && config.acme.ca.is_some());
     assert!(edge.target_group.is_some() && edge.target_id.is_some() && edge.leave_s.is_some());
 }

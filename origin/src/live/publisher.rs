@@ -1,10 +1,9 @@
 //! Who publishes a stream now, and who may take over.
 //!
-//! The judgement is pure; keys are compared here, and nothing of RTMP is known.
+//! The judgement is pure. Whether somebody may publish at all was judged before (`access`); nothing of RTMP is known.
 
 use crate::ingest::{Claim, Ingested, Refusal};
 use media::name::StreamName;
-use service::secret::Secret;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -53,26 +52,21 @@ impl Publisher {
 
 /// Somebody asks for a stream.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Takeover<'a> {
-    /// The stream's key, if it has one.
-    pub(crate) key: Option<&'a Secret>,
-    /// What the newcomer presented.
-    pub(crate) presented: Option<&'a str>,
+pub(crate) struct Takeover {
+    /// It has shown that the stream is its own: by key, by token, or to the callback.
+    pub(crate) proven: bool,
     /// Where it comes from.
     pub(crate) peer: IpAddr,
 }
 
-impl Takeover<'_> {
-    /// With a key: whoever has it. Without: whoever comes first, the same address, or anyone after 3 s of silence.
+impl Takeover {
+    /// Whoever has shown something. Else whoever comes first, the same address, or anyone after 3 s of silence.
     pub(crate) fn judge(self, holder: Option<&Publisher>, name: &StreamName, now: Instant) -> Result<(), Refusal> {
-        if let Some(key) = self.key {
-            let same = self.presented.is_some_and(|presented| key.matches(presented));
-            return if same { Ok(()) } else { Err(Refusal::WrongKey(name.clone())) };
-        }
-        let free = holder.is_none_or(|holder| {
-            let silent = now.saturating_duration_since(holder.last) >= SILENT_AFTER;
-            holder.peer == self.peer || silent || holder.media.is_closed()
-        });
+        let free = self.proven
+            || holder.is_none_or(|holder| {
+                let silent = now.saturating_duration_since(holder.last) >= SILENT_AFTER;
+                holder.peer == self.peer || silent || holder.media.is_closed()
+            });
         if free { Ok(()) } else { Err(Refusal::Busy(name.clone())) }
     }
 }
@@ -84,38 +78,28 @@ mod tests {
     const HERE: &str = "10.0.0.1";
     const ELSEWHERE: &str = "10.0.0.2";
 
-    fn check(
-        key: Option<&str>,
-        presented: Option<&str>,
-        holder: Option<&str>,
-        peer: &str,
-        silent_s: u64,
-        expected: bool,
-    ) {
+    fn check(proven: bool, holder: Option<&str>, peer: &str, silent_s: u64, expected: bool) {
         let name: StreamName = "foo".parse().unwrap();
         let kept = holder.map(|address| Publisher::new(address.parse().unwrap()));
         let holder = kept.as_ref().map(|(publisher, _)| publisher);
         let now = Instant::now() + Duration::from_secs(silent_s);
-        let key = key.map(Secret::new);
-        let takeover = Takeover { key: key.as_ref(), presented, peer: peer.parse().unwrap() };
+        let takeover = Takeover { proven, peer: peer.parse().unwrap() };
         let allowed = takeover.judge(holder, &name, now).is_ok();
-        assert_eq!(allowed, expected, "presented {presented:?}, {peer} after {silent_s} s");
+        assert_eq!(allowed, expected, "proven {proven}, {peer} after {silent_s} s");
     }
 
     #[test]
-    fn without_a_key_the_first_the_same_address_or_anyone_after_silence() {
-        check(None, None, None, HERE, 0, true);
-        check(None, None, Some(HERE), HERE, 0, true);
-        check(None, None, Some(HERE), ELSEWHERE, 0, false);
-        check(None, Some("guess"), Some(HERE), ELSEWHERE, 2, false);
-        check(None, None, Some(HERE), ELSEWHERE, 3, true);
+    fn an_open_stream_is_the_firsts_the_same_addresss_or_anyones_after_silence() {
+        check(false, None, HERE, 0, true);
+        check(false, Some(HERE), HERE, 0, true);
+        check(false, Some(HERE), ELSEWHERE, 0, false);
+        check(false, Some(HERE), ELSEWHERE, 2, false);
+        check(false, Some(HERE), ELSEWHERE, 3, true);
     }
 
     #[test]
-    fn with_a_key_only_the_key_counts() {
-        check(Some("s"), Some("s"), Some(HERE), ELSEWHERE, 0, true);
-        check(Some("s"), None, None, HERE, 0, false);
-        check(Some("s"), Some("S"), Some(HERE), HERE, 9, false);
-        check(Some("s"), Some("ss"), None, HERE, 0, false);
+    fn whoever_has_shown_something_takes_over_at_once() {
+        check(true, Some(HERE), ELSEWHERE, 0, true);
+        check(true, None, ELSEWHERE, 0, true);
     }
 }

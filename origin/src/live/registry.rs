@@ -5,6 +5,7 @@
 
 use super::core::{Options, State};
 use super::stream::{Command, Setup, Stream};
+use crate::access::{Access, SECRET_PARAMS};
 use crate::ingest::{Claim, Ingest, PublishRequest, Refusal};
 use crate::record::{Recorder, asset_id};
 use media::hls::date;
@@ -13,6 +14,7 @@ use media::name::StreamName;
 use media::route::Route;
 use serde_json::{Value, json};
 use service::config::{Audio, Config, Record};
+use service::hooks::Hooks;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,13 +34,22 @@ pub(crate) struct Registry {
     tasks: TaskTracker,
     shutdown: CancellationToken,
     recorder: Recorder,
+    hooks: Hooks,
 }
 
 impl Registry {
     /// No streams yet. `program` is this binary, for the ladder's children.
-    pub(crate) fn new(config: Config, program: PathBuf, shutdown: CancellationToken) -> Arc<Self> {
-        let recorder = Recorder::open(&config, shutdown.clone());
-        Arc::new(Self { config, program, streams: Mutex::default(), tasks: TaskTracker::new(), shutdown, recorder })
+    pub(crate) fn new(config: Config, program: PathBuf, hooks: Hooks, shutdown: CancellationToken) -> Arc<Self> {
+        let recorder = Recorder::open(&config, hooks.clone(), shutdown.clone());
+        Arc::new(Self {
+            config,
+            program,
+            streams: Mutex::default(),
+            tasks: TaskTracker::new(),
+            shutdown,
+            recorder,
+            hooks,
+        })
     }
 
     /// Takes up the streams that an earlier process left.
@@ -155,10 +166,10 @@ impl Registry {
                 stereo: stream.stereo,
             },
             listed: stream.listed,
-            key: stream.key,
             dir: self.folder().join(name.as_str()),
             program: self.program.clone(),
             recorder: self.recorder.clone(),
+            hooks: self.hooks.clone(),
             record,
         }
     }
@@ -188,17 +199,20 @@ impl Registry {
     }
 }
 
-/// The registry as what publishers' connections talk to.
+/// The registry behind its guard: what publishers' connections talk to.
 #[derive(Debug, Clone)]
-pub(crate) struct Door(pub(crate) Arc<Registry>);
+pub(crate) struct Door(pub(crate) Arc<Registry>, pub(crate) Arc<Access>);
 
 impl Ingest for Door {
-    async fn claim(&self, request: PublishRequest) -> Result<Claim, Refusal> {
+    async fn claim(&self, mut request: PublishRequest) -> Result<Claim, Refusal> {
+        let grant = self.1.judge(&request).await?;
+        // They have done their work.
+        SECRET_PARAMS.iter().for_each(|secret| drop(request.key.params.remove(*secret)));
         // A stream may be forgotten between finding it and asking it: then the second try makes a new one.
         for _ in 0..2 {
             let stream = self.0.get_or_open(&request.key.name)?;
             let (reply, answer) = oneshot::channel();
-            if stream.command(Command::Claim(request.clone(), reply)).await.is_ok()
+            if stream.command(Command::Claim(request.clone(), grant, reply)).await.is_ok()
                 && let Ok(answer) = answer.await
             {
                 return answer;
@@ -237,7 +251,7 @@ fn describe(stream: &Stream, recorder: &Recorder) -> Option<Value> {
     let mut entry = json!({
         "name": stream.name, "state": state, "url": Route::Multivariant(stream.name.clone()).to_string(),
         "since": date(since), "projection": layout.projection, "stereo": layout.stereo, "rungs": rungs,
-        "listed": stream.listed,
+        "listed": stream.listed(),
     });
     if let (Some(asset), Some(fields)) = (asset, entry.as_object_mut()) {
         fields.insert("asset".to_owned(), Value::String(asset));

@@ -9,6 +9,7 @@ use super::files::{Files, Write, file_key, write_all};
 use super::ladder::{Event, Ladder};
 use super::publisher::{Publisher, Takeover};
 use super::shown::{Board, Kind, Shown};
+use crate::access::Grant;
 use crate::ingest::{Claim, Ingested, PublishRequest, Refusal};
 use crate::record::{Recorder, Status, Tape};
 use codec::ladder::ToLadder;
@@ -17,11 +18,11 @@ use media::name::StreamName;
 use media::route::File;
 use media::window::{Recall, Window};
 use service::config::Record;
-use service::secret::Secret;
+use service::hooks::{self, Hooks};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -43,12 +44,14 @@ const WARNINGS_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) name: StreamName,
-    pub(crate) listed: bool,
+    /// What the config says of listing, and what it is for now.
+    listed: (bool, AtomicBool),
     pub(crate) files: Arc<Files>,
     core: Mutex<Core>,
     version: watch::Sender<u64>,
     commands: mpsc::Sender<Command>,
     warnings: Mutex<Vec<String>>,
+    hooks: Hooks,
     recording: Arc<Status>,
     /// Changes, while the core is held, with whatever playlists say.
     revision: AtomicU64,
@@ -62,7 +65,7 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Somebody wants to publish.
-    Claim(PublishRequest, oneshot::Sender<Result<Claim, Refusal>>),
+    Claim(PublishRequest, Grant, oneshot::Sender<Result<Claim, Refusal>>),
     /// The operator ends it.
     End,
     /// It has ended, and its place is needed.
@@ -84,7 +87,8 @@ pub(crate) struct Task {
     ladder: Ladder,
     tape: Tape,
     publisher: Option<Publisher>,
-    key: Option<Secret>,
+    /// What is recorded, unless who lets somebody publish says otherwise.
+    record: Record,
     /// How long the live window may be, in seconds.
     window_s: u32,
     /// Whether the recording goes on, as the core knows it.
@@ -97,13 +101,13 @@ pub(crate) struct Setup {
     pub(crate) name: StreamName,
     pub(crate) options: Options,
     pub(crate) listed: bool,
-    /// What a publisher must present, if anything.
-    pub(crate) key: Option<Secret>,
     /// Where its files are kept.
     pub(crate) dir: PathBuf,
     /// This binary, which the ladder's child runs.
     pub(crate) program: PathBuf,
     pub(crate) recorder: Recorder,
+    /// Who is told of what happens.
+    pub(crate) hooks: Hooks,
     /// What of it is recorded.
     pub(crate) record: Record,
 }
@@ -111,7 +115,7 @@ pub(crate) struct Setup {
 impl Stream {
     /// A new stream, or one that an earlier process left in its folder, and the task to run it.
     pub(crate) fn new(setup: Setup) -> Result<(Arc<Self>, Task), store::Error> {
-        let Setup { name, options, listed, key, dir, program, recorder, record } = setup;
+        let Setup { name, options, listed, dir, program, recorder, hooks, record } = setup;
         // Removed segments stay for as long as the longest playlist that named them (§6.2.2): at least six segments, and
         // one more than the window asks for.
         let window_s = options.window_s.max(6 * LONGEST_SEGMENT_S) + LONGEST_SEGMENT_S;
@@ -135,12 +139,13 @@ impl Stream {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let stream = Arc::new(Self {
             name,
-            listed,
+            listed: (listed, AtomicBool::new(listed)),
             files: Arc::new(files),
             core: Mutex::new(core),
             version: watch::Sender::new(0),
             commands,
             warnings: Mutex::default(),
+            hooks,
             recording,
             revision: AtomicU64::new(0),
             shown: Board::default(),
@@ -148,9 +153,23 @@ impl Stream {
         });
         let ladder = Ladder::new(program);
         let (publisher, recording) = (None, false);
-        let task =
-            Task { stream: stream.clone(), commands: inbox, writes, ladder, tape, publisher, key, window_s, recording };
+        let task = Task {
+            stream: stream.clone(),
+            commands: inbox,
+            writes,
+            ladder,
+            tape,
+            publisher,
+            record,
+            window_s,
+            recording,
+        };
         Ok((stream, task))
+    }
+
+    /// Whether pages list it.
+    pub(crate) fn listed(&self) -> bool {
+        self.listed.1.load(Ordering::Relaxed)
     }
 
     /// Looks at the stream's core; keep it short.
@@ -242,6 +261,7 @@ impl Stream {
 
     fn warn(&self, words: String) {
         tracing::warn!("{words}");
+        self.hooks.tell(hooks::Event::alarm("stream", &words).of_stream(self.name.as_str()));
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         warnings.retain(|known| *known != words);
         warnings.push(words);
@@ -262,6 +282,7 @@ impl Task {
         let shutting_down = shutdown.is_cancelled();
         // The writer ends when the last handle to the files is gone; until then a save is what it must not miss.
         if self.publisher.take().is_some() {
+            self.unpublished("the server is shutting down");
             self.obey(Input::Unpublish).await;
         }
         self.stream.files.close();
@@ -280,7 +301,7 @@ impl Task {
             let input = tokio::select! {
                 () = shutdown.cancelled() => return,
                 command = self.commands.recv() => match command {
-                    Some(Command::Claim(request, reply)) => self.claim(&request, reply),
+                    Some(Command::Claim(request, grant, reply)) => self.claim(&request, grant, reply),
                     Some(Command::End) => Some(self.end()),
                     Some(Command::Forget) if self.stream.ended().is_some() => return,
                     Some(Command::Forget) => None,
@@ -290,6 +311,7 @@ impl Task {
                     Some(tag) => Input::Tag(tag),
                     None => {
                         self.publisher = None;
+                        self.unpublished("the encoder is gone");
                         Input::Unpublish
                     }
                 }),
@@ -331,21 +353,36 @@ impl Task {
         }
     }
 
-    fn claim(&mut self, request: &PublishRequest, reply: oneshot::Sender<Result<Claim, Refusal>>) -> Option<Input> {
-        let presented = request.key.params.get("key").map(String::as_str);
-        let takeover = Takeover { key: self.key.as_ref(), presented, peer: request.peer.ip() };
+    fn claim(
+        &mut self,
+        request: &PublishRequest,
+        grant: Grant,
+        reply: oneshot::Sender<Result<Claim, Refusal>>,
+    ) -> Option<Input> {
+        let takeover = Takeover { proven: grant.proven, peer: request.peer.ip() };
         if let Err(refusal) = takeover.judge(self.publisher.as_ref(), &self.stream.name, tokio::time::Instant::now()) {
             let _ = reply.send(Err(refusal));
             return None;
         }
-        if let Some(before) = self.publisher.take() {
+        let before = self.publisher.take();
+        let taken_over = before.is_some();
+        if let Some(before) = before {
             before.revoke("another publisher took this stream over");
         }
         let (publisher, claim) = Publisher::new(request.peer.ip());
         if reply.send(Ok(claim)).is_err() {
+            if taken_over {
+                self.unpublished("who took it over is gone");
+            }
             return Some(Input::Unpublish);
         }
         tracing::info!(stream = %self.stream.name, peer = %request.peer, "publish opened");
+        let (listed, now) = &self.stream.listed;
+        now.store(grant.listed.unwrap_or(*listed), Ordering::Relaxed);
+        self.tape.choose(grant.record.unwrap_or(self.record));
+        let details =
+            serde_json::json!({ "peer": request.peer.to_string(), "proven": grant.proven, "taken_over": taken_over });
+        self.stream.hooks.tell(hooks::Event::publish(&self.stream.name, details));
         self.publisher = Some(publisher);
         Some(Input::Publish(request.key.params.clone()))
     }
@@ -353,6 +390,7 @@ impl Task {
     fn end(&mut self) -> Input {
         if let Some(publisher) = self.publisher.take() {
             publisher.revoke("the operator ended this stream");
+            self.unpublished("the operator ended the stream");
         }
         Input::End
     }
@@ -450,8 +488,17 @@ impl Task {
     fn recorded(&mut self) -> Option<Input> {
         let (segments, goes_on) = (self.stream.recording.shelf().take(), self.stream.recording.goes_on());
         let news = !segments.is_empty() || goes_on != self.recording;
+        if self.recording && !goes_on {
+            let words = format!("recording {}; the live stream goes on", self.stream.recording.words());
+            let alarm = hooks::Event::alarm("recording_stopped", &words);
+            self.stream.hooks.tell(alarm.of_stream(self.stream.name.as_str()));
+        }
         self.recording = goes_on;
         news.then_some(Input::Recorded(segments, goes_on))
+    }
+
+    fn unpublished(&self, why: &str) {
+        self.stream.hooks.tell(hooks::Event::unpublish(&self.stream.name, serde_json::json!({ "reason": why })));
     }
 
     fn save(&self) {

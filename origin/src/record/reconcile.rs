@@ -10,6 +10,7 @@ use super::stores::Stores;
 use super::{keys, log, retention};
 use metrics::counter;
 use service::config::{Config, Retention};
+use service::hooks::Hooks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -188,16 +189,17 @@ pub(super) struct Reconciler {
     pub(super) held: Arc<Held>,
     lost: Duration,
     retention: Retention,
+    hooks: Hooks,
     /// Sessions that are known to be finished.
     finished: BTreeSet<Session>,
     watch: Watch,
 }
 
 impl Reconciler {
-    pub(super) fn new(config: &Config, stores: Arc<Stores>, held: Arc<Held>) -> Self {
+    pub(super) fn new(config: &Config, stores: Arc<Stores>, held: Arc<Held>, hooks: Hooks) -> Self {
         let lost = Duration::from_secs(config.record_lost_s);
         let (finished, watch) = Default::default();
-        Self { stores, held, lost, retention: config.retention.clone(), finished, watch }
+        Self { stores, held, lost, retention: config.retention.clone(), hooks, finished, watch }
     }
 
     /// Until shutdown.
@@ -296,6 +298,9 @@ impl Reconciler {
         let asset = finish(&self.stores, &ledger, Files::Unknown, end, "on").await?;
         counter!("live360_recordings_lost_total").increment(1);
         let (stream, session) = session;
+        if let Some(entry) = &asset {
+            self.hooks.tell_surely(super::ready(stream, entry)).await;
+        }
         tracing::warn!(
             stream,
             session,

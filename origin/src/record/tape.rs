@@ -70,6 +70,13 @@ impl Tape {
         self.status.clone()
     }
 
+    /// What is to be recorded from the next session on; one that is in progress goes on as it began.
+    pub(crate) fn choose(&mut self, record: Record) {
+        if self.open.is_none() {
+            self.record = record;
+        }
+    }
+
     /// A publisher begins. With an epoch in progress its session goes on.
     pub(crate) fn publish(&mut self, now: i64) {
         if self.record == Record::Off {
@@ -289,7 +296,7 @@ mod tests {
     async fn who_was_refused_asks_now_and_then_and_brings_what_the_rest_needs() {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { data_dir: dir.path().into(), ..Config::default() };
-        let recorder = Recorder::open(&config, CancellationToken::new());
+        let recorder = Recorder::open(&config, service::hooks::Hooks::default(), CancellationToken::new());
         let status = Arc::new(Status::new("on"));
         let going = Going::begin(&status, "foo");
         let (items, mut queue) = mpsc::channel(4);

@@ -44,6 +44,11 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// Whether it ended somebody who never showed that it may be here.
+    pub fn is_a_stranger(&self) -> bool {
+        matches!(self, Self::Session(Closed::Refused(refused)) if refused.reason == Reason::Key)
+    }
+
     /// The label of `live360_rtmp_closed_total`.
     pub fn label(&self) -> &'static str {
         match self {

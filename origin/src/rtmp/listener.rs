@@ -77,10 +77,15 @@ impl<I: Ingest> Server<I> {
             let _place = place;
             // Answers are small and waited for; an error here shows in the first read as well.
             let _ = socket.set_nodelay(true);
-            tracing::info!("opened");
+            tracing::debug!("opened");
             let ended = connection::run(socket, peer, ingest.as_ref(), &limits, &shutdown).await;
             metrics::counter!("live360_rtmp_closed_total", "why" => ended.label()).increment(1);
-            tracing::info!(why = %ended, "closed");
+            // Whoever guesses keys must not fill the log as well; the guard has its say there.
+            if ended.is_a_stranger() {
+                tracing::debug!(why = %ended, "closed");
+            } else {
+                tracing::info!(why = %ended, "closed");
+            }
         };
         self.connections.spawn(life.instrument(span));
     }
@@ -118,7 +123,7 @@ impl Door {
 }
 
 /// Whose connection counts as whose: whoever has an IPv6 address has all of its /64.
-fn party(address: IpAddr) -> IpAddr {
+pub(crate) fn party(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -15,6 +15,7 @@ pub mod session;
 mod testkit;
 
 pub use connection::{Ended, run};
+pub(crate) use listener::party;
 pub use listener::serve;
 
 use std::time::Duration;
@@ -48,7 +49,8 @@ impl Default for Limits {
             connections_per_address: 32,
             handshake: Duration::from_secs(5),
             idle: Duration::from_secs(15),
-            claim: Duration::from_secs(10),
+            // A refusal may wait eight seconds, and who is asked about it ten.
+            claim: Duration::from_secs(25),
             write: Duration::from_secs(5),
             linger: Duration::from_secs(2),
             chunk: chunk::Limits::default(),

@@ -16,7 +16,7 @@ pub enum Reason {
     Name,
     /// Somebody else is live under that name.
     Busy,
-    /// The name has a key, and it wasn't given.
+    /// It may not publish, or has not shown that it may.
     Key,
     /// All streams are in use.
     Full,
@@ -104,7 +104,7 @@ impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         let reason = match refusal {
             Refusal::Busy(_) => Reason::Busy,
-            Refusal::WrongKey(_) => Reason::Key,
+            Refusal::Access(_) => Reason::Key,
             Refusal::ShuttingDown => Reason::ShuttingDown,
             Refusal::TooManyStreams(_) | Refusal::Disk => Reason::Full,
         };

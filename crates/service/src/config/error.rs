@@ -1,5 +1,6 @@
 //! Why a configuration was refused, in words that name the key, the value and what is allowed.
 
+use crate::secret::NotRead;
 use std::path::PathBuf;
 
 /// Why a configuration was refused.
@@ -52,6 +53,16 @@ pub enum ConfigError {
         from: String,
         /// What would be.
         allowed: String,
+    },
+    /// A secret that is not where its key says.
+    #[error("{key} ({from}): {why}")]
+    Secret {
+        /// The whole key.
+        key: String,
+        /// Where it was given.
+        from: String,
+        /// What is wrong with the place.
+        why: NotRead,
     },
     /// A value that is right but not built yet.
     #[error("{key} = {value} ({from}): not available in this version yet; allowed is {allowed}")]

@@ -19,7 +19,7 @@ pub(super) enum Rule {
     Flag,
     /// Any text but an empty one; what it is.
     Text(&'static str),
-    /// The same, never shown.
+    /// The same, never shown; or where it is kept.
     Secret,
     /// An IP address and a port.
     Address,
@@ -33,6 +33,12 @@ pub(super) enum Rule {
     Domains,
     /// An `https://` URL.
     Https,
+    /// A URL to ask, `http://` or `https://`.
+    Url,
+    /// One such URL, or a list of them.
+    Urls,
+    /// A list of these words.
+    Words(&'static [&'static str]),
     /// A list of host names or addresses, without ports.
     Hosts,
     /// A list of rungs.
@@ -70,6 +76,20 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("origin.http", Rule::Address),
     ("origin.peer", Rule::Later),
     ("origin.reconnect_s", Rule::Whole(0, 86_400, "seconds")),
+    ("publish.key", Rule::Secret),
+    ("publish.open", Rule::Word(&["this-machine", "anyone"], &[])),
+    ("publish.callback", Rule::Url),
+    ("publish.callback_secret", Rule::Secret),
+    ("publish.callback_s", Rule::Whole(1, 10, "seconds")),
+    ("publish.callback_down", Rule::Word(&["refuse", "allow"], &[])),
+    ("publish.jwt_secret", Rule::Secret),
+    ("publish.jwt_key", Rule::Text("the path of a PEM file")),
+    ("publish.jwt_audience", Rule::Text("the name that tokens have in their claim \"aud\"")),
+    ("publish.jwt_skew_s", Rule::Whole(0, 300, "seconds")),
+    ("hooks.url", Rule::Urls),
+    ("hooks.secret", Rule::Secret),
+    ("hooks.events", Rule::Words(&["publish", "unpublish", "recording_ready", "vod_ready", "alarm"])),
+    ("hooks.ca", Rule::Text("the path of a PEM file")),
     ("edge.http", Rule::Address),
     ("edge.https", Rule::Address),
     ("edge.tls_cert", Rule::Text("the path of a PEM file")),
@@ -110,6 +130,9 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("streams.*.listed", Rule::Flag),
     ("streams.*.audio", Rule::Word(&["auto", "off"], &[])),
 ];
+
+/// Receivers of hooks: each is told everything.
+const HOOKS_MAX: usize = 8;
 
 const DAYS: Rule = Rule::Whole(0, 36_500, "days; 0 for ever");
 
@@ -227,6 +250,14 @@ impl Rule {
                 value.as_array().is_some_and(|list| list.iter().all(|name| name.as_str().is_some_and(is_domain)))
             }
             Self::Https => text.is_some_and(is_https),
+            Self::Url => text.is_some_and(is_url),
+            Self::Urls => match value.as_array() {
+                Some(list) => list.len() <= HOOKS_MAX && list.iter().all(|url| url.as_str().is_some_and(is_url)),
+                None => text.is_some_and(is_url),
+            },
+            Self::Words(words) => value
+                .as_array()
+                .is_some_and(|list| list.iter().all(|word| word.as_str().is_some_and(|word| words.contains(&word)))),
             Self::Hosts => {
                 value.as_array().is_some_and(|list| list.iter().all(|host| host.as_str().is_some_and(is_host)))
             }
@@ -246,7 +277,9 @@ impl Rule {
             Self::Word(words, _) => format!("one of \"{}\"", words.join("\", \"")),
             Self::Flag => "true or false".to_owned(),
             Self::Text(what) => what.to_owned(),
-            Self::Secret => "a text that is not empty".to_owned(),
+            Self::Secret => {
+                "a text that is not empty, or where it is, as \"file:PATH\" or \"credential:NAME\"".to_owned()
+            }
             Self::Address => {
                 "an IP address and a port, as \"127.0.0.1:8080\", \"[::1]:8080\" or \"0.0.0.0:0\"".to_owned()
             }
@@ -259,6 +292,11 @@ impl Rule {
                 .to_owned(),
             Self::Domains => "a list of DNS names in lower case, as [\"live.example.org\"]".to_owned(),
             Self::Https => "an address that begins with \"https://\"".to_owned(),
+            Self::Url => "a URL, as \"https://example.org/path\", without a user or password in it".to_owned(),
+            Self::Urls => format!(
+                "a URL, as \"https://example.org/path\", or a list of at most {HOOKS_MAX}, without users or passwords in them"
+            ),
+            Self::Words(words) => format!("a list of some of \"{}\"", words.join("\", \"")),
             Self::Hosts => "a list of host names, as [\"live.example.org\"]; [] for every name".to_owned(),
             Self::Ladder => "a list of rungs, as [\"source\", \"960w 2300k\"]".to_owned(),
             Self::LogLevel => {
@@ -320,6 +358,14 @@ fn is_domain(text: &str) -> bool {
 
 fn is_https(text: &str) -> bool {
     text.parse::<http::Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https") && uri.host().is_some())
+}
+
+/// An `http://` or `https://` URL that names a host and holds no password.
+fn is_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let host = uri.host().is_some_and(|host| !host.is_empty());
+    let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    matches!(uri.scheme_str(), Some("http" | "https")) && host && !user && !text.contains('#')
 }
 
 /// A name or an address as it stands in a URL, without a port.
@@ -451,6 +497,16 @@ mod tests {
         }
         for bad in ["", "127.0.0.1:8080", "https://a", "http://", "http://a/b", "http://u@a", "http://a?b", "http:/a"] {
             assert!(!is_server(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn urls_to_ask_name_a_host_and_hold_no_password() {
+        for good in ["http://127.0.0.1:8000", "https://a.example/x/y?z=1", "http://[::1]:80/"] {
+            assert!(is_url(good), "{good}");
+        }
+        for bad in ["", "a.example/x", "ftp://a/b", "https://", "https:///x", "https://u:p@a/b", "http://a/b#c"] {
+            assert!(!is_url(bad), "{bad}");
         }
     }
 

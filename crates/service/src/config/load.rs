@@ -1,17 +1,24 @@
 //! From file, environment and `--set` to one [`Config`]: defaults ← file ← environment ← `--set`.
 //!
-//! [`parse`] is pure; [`load`] only reads the file for it. Every value remembers where it came from, so that an error can
-//! say which of the three to mend.
+//! [`parse`] reads nothing but the files that secrets are kept in; [`load`] reads the config's own file for it. Every value
+//! remembers where it came from, so that an error can say which of the three to mend.
 
 use super::keys::{self, Rule, Verdict};
 use super::{Config, ConfigError, Metadata, Tls};
-use crate::secret::HIDDEN;
+use crate::hashed::Hashed;
+use crate::secret::{Files, HIDDEN};
 use std::collections::BTreeMap;
 use std::path::Path;
 use toml::{Table, Value};
 
 /// What the names of our environment variables begin with, in whatever case.
 pub const ENV_PREFIX: &str = "LIVE360_";
+
+/// Where systemd says which folder a service's credentials are in.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// A key for HS256 is at least as long as the hash (RFC 7518 section 3.2), in bytes.
+const JWT_SECRET_BYTES_MIN: usize = 32;
 
 /// Segments that playlists list at most.
 const DVR_SEGMENTS_MAX: u32 = media::window::PAST_SEGMENTS_MAX as u32;
@@ -32,8 +39,8 @@ pub fn load(
 
 /// Merges a file's text (with its path, for errors), the environment and the `--set` options; checks everything.
 ///
-/// Of the environment only names that begin with [`ENV_PREFIX`] count: the rest of the name, in lower case and with each
-/// `__` for a dot, is the key.
+/// Of the environment only names that begin with [`ENV_PREFIX`] count (the rest of the name, in lower case and with each
+/// `__` for a dot, is the key), and the folder where systemd puts credentials.
 pub fn parse(
     file: Option<(&Path, &str)>,
     env: impl Iterator<Item = (String, String)>,
@@ -45,7 +52,11 @@ pub fn parse(
     }
     // In order of name, so that the same environment always gives the same error.
     for (name, value) in env.collect::<BTreeMap<_, _>>() {
-        given.env(&name, &value)?;
+        if name == CREDENTIALS {
+            given.secrets.credentials = Some(value.into());
+        } else {
+            given.env(&name, &value)?;
+        }
     }
     for set in sets {
         given.set(set)?;
@@ -57,7 +68,11 @@ type Key = Vec<String>;
 
 /// All values that were given, each by its whole key, with where it came from.
 #[derive(Default)]
-struct Given(BTreeMap<Key, (Value, String)>);
+struct Given {
+    values: BTreeMap<Key, (Value, String)>,
+    /// How those that are secrets are found.
+    secrets: Files,
+}
 
 impl Given {
     fn file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
@@ -124,7 +139,7 @@ impl Given {
         let (name, from) = (key.join("."), from.to_owned());
         match rule.judge(&value) {
             Verdict::Good => {
-                self.0.insert(key, (value, from));
+                self.values.insert(key, (value, from));
                 Ok(())
             }
             Verdict::Bad(allowed) => Err(ConfigError::Value { key: name, value: shown, from, allowed }),
@@ -134,17 +149,31 @@ impl Given {
 
     /// Puts the values over the defaults and checks what needs more than one of them.
     fn config(self) -> Result<Config, ConfigError> {
-        let mut root = Table::new();
-        for (key, (value, _)) in &self.0 {
-            insert(&mut root, key, value.clone());
+        let (mut root, mut warnings) = (Table::new(), Vec::new());
+        for (key, (value, from)) in &self.values {
+            let secret = value.as_str().filter(|_| keys::rule(key).is_some_and(Rule::is_secret));
+            let value = match secret {
+                Some(text) => self.secret(key, text, from, &mut warnings)?,
+                None => value.clone(),
+            };
+            insert(&mut root, key, value);
         }
         // Each value was judged by its rule, so this finds only what a rule forgot.
-        let config: Config = serde_path_to_error::deserialize(Value::Table(root)).map_err(|error| {
+        let mut config: Config = serde_path_to_error::deserialize(Value::Table(root)).map_err(|error| {
             let key = error.path().to_string();
             self.refuse(&key, "?".to_owned(), error.inner().message().to_owned())
         })?;
         self.cross_check(&config)?;
+        config.warnings = warnings;
         Ok(config)
+    }
+
+    /// What a secret's key stands for: the text itself, or what is in a file.
+    fn secret(&self, key: &Key, text: &str, from: &str, warnings: &mut Vec<String>) -> Result<Value, ConfigError> {
+        let read = self.secrets.resolve(text);
+        let read = read.map_err(|why| ConfigError::Secret { key: key.join("."), from: from.to_owned(), why })?;
+        warnings.extend(read.warning.map(|words| format!("{}: {words}", key.join("."))));
+        Ok(Value::String(read.text))
     }
 
     fn cross_check(&self, config: &Config) -> Result<(), ConfigError> {
@@ -173,7 +202,26 @@ impl Given {
                            edge by";
             return Err(self.refuse("edge.target_group", format!("\"{group}\""), allowed.to_owned()));
         }
+        self.check_publish(config)?;
         self.check_tls(config)
+    }
+
+    /// Keys that are hashed are hashes, and what tokens are signed with can't be guessed.
+    fn check_publish(&self, config: &Config) -> Result<(), ConfigError> {
+        let hidden = |key: &str, allowed: String| Err(self.refuse(key, HIDDEN.to_owned(), allowed));
+        let own = config.streams.iter().map(|(name, stream)| (format!("streams.{name}.key"), stream.key.as_ref()));
+        for (key, secret) in own.chain([("publish.key".to_owned(), config.publish.key.as_ref())]) {
+            if let Some(Err(bad)) = secret.map(Hashed::read) {
+                return hidden(&key, bad.to_string());
+            }
+        }
+        match &config.publish.jwt_secret {
+            Some(secret) if secret.expose().len() < JWT_SECRET_BYTES_MIN => hidden(
+                "publish.jwt_secret",
+                format!("a text of at least {JWT_SECRET_BYTES_MIN} bytes: whoever guesses it can publish everything"),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Where certificates come from must be said.
@@ -195,14 +243,14 @@ impl Given {
 
     fn refuse(&self, key: &str, value: String, allowed: String) -> ConfigError {
         let path: Key = key.split('.').map(str::to_owned).collect();
-        let from = self.0.get(&path).map_or_else(|| "default".to_owned(), |(_, from)| from.clone());
+        let from = self.values.get(&path).map_or_else(|| "default".to_owned(), |(_, from)| from.clone());
         ConfigError::Value { key: key.to_owned(), value, from, allowed }
     }
 }
 
 fn unknown(key: &Key, value: &Value, from: &str) -> ConfigError {
     // A misspelt secret is still one.
-    let may_be_secret = matches!(key.first().map(String::as_str), Some("streams" | "admin"));
+    let may_be_secret = matches!(key.first().map(String::as_str), Some("streams" | "admin" | "publish" | "hooks"));
     let value = if may_be_secret { HIDDEN.to_owned() } else { value.to_string() };
     let instead =
         if keys::is_table(key) { "it is a table that holds other keys".to_owned() } else { keys::instead_of(key) };

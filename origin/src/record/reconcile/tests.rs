@@ -188,7 +188,7 @@ impl Left {
     }
 
     fn reconciler(&self) -> Reconciler {
-        Reconciler::new(&self.config, self.stores.clone(), Arc::default())
+        Reconciler::new(&self.config, self.stores.clone(), Arc::default(), Hooks::default())
     }
 }
 
