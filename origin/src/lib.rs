@@ -13,6 +13,7 @@ mod serve;
 use live::{Door, Registry};
 use media::name::StreamName;
 use record::Replay;
+use service::cluster::Trust;
 use service::config::Config;
 use std::io;
 use std::net::SocketAddr;
@@ -61,6 +62,7 @@ pub struct Origin {
     addrs: Addrs,
     registry: Arc<Registry>,
     replay: Replay,
+    trust: Trust,
     shutdown: CancellationToken,
 }
 
@@ -96,7 +98,8 @@ impl Origin {
         let registry = Registry::new(config.clone(), program, shutdown.clone());
         registry.restore().map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
         let replay = Replay::new(config);
-        Ok(Self { rtmp, http, addrs, registry, replay, shutdown })
+        let trust = Trust::new(config.cluster.secret.clone());
+        Ok(Self { rtmp, http, addrs, registry, replay, trust, shutdown })
     }
 
     /// Where it listens.
@@ -111,14 +114,20 @@ impl Origin {
 
     /// Runs until shutdown, and then until every stream has put down what it had.
     pub async fn run(self) {
-        let Self { rtmp, http, addrs, registry, replay, shutdown } = self;
+        let Self { rtmp, http, addrs, registry, replay, trust, shutdown } = self;
         if addrs.rtmp.ip().is_loopback() {
             tracing::info!(
                 "encoders on this machine only: to let others publish, set origin.rtmp = \"0.0.0.0:{}\"",
                 addrs.rtmp.port()
             );
         }
-        let server = serve::Server::new(registry.clone(), replay, shutdown.clone());
+        if !trust.is_on() && !addrs.http.ip().is_loopback() {
+            tracing::warn!(
+                "origin.http = {} answers whoever can reach it, signed streams too: set cluster.secret, here and on the edges",
+                addrs.http
+            );
+        }
+        let server = serve::Server::new(registry.clone(), replay, trust, shutdown.clone());
         let limits = service::http::Limits::new("origin");
         let ingest = Arc::new(Door(registry.clone()));
         tokio::join!(

@@ -9,6 +9,7 @@ mod control;
 mod leaving;
 mod process;
 mod tiers;
+mod token;
 #[cfg(feature = "tools")]
 mod tools;
 #[cfg(feature = "transcoder")]
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Transcoder(options) => serve(Role::Transcoder, options, cli.log),
         #[cfg(feature = "transcoder")]
         Command::Vod(options) => vod::run(options, cli.log),
+        Command::Token(options) => token::run(&options),
         #[cfg(feature = "tools")]
         Command::Testsource(options) => logging(cli.log).and_then(|()| tools::testsource(options)),
         #[cfg(feature = "tools")]

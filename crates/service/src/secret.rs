@@ -1,4 +1,4 @@
-//! A text that must not be seen: it compares and serialises, but never prints.
+//! Texts that must not be seen: they compare and serialise, but never print.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -26,6 +26,43 @@ impl Secret {
     /// The text itself, for the one place that needs it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+/// Several secrets, in order; in a file also one alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Secrets(Vec<Secret>);
+
+impl Secrets {
+    /// Hides `texts`.
+    pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(texts.into_iter().map(Secret::new).collect())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The texts themselves, for the one place that needs them.
+    pub fn expose(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(Secret::expose)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secrets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            One(Secret),
+            Many(Vec<Secret>),
+        }
+        Ok(match Given::deserialize(deserializer)? {
+            Given::One(secret) => Self(vec![secret]),
+            Given::Many(secrets) => Self(secrets),
+        })
     }
 }
 

@@ -43,7 +43,6 @@ const WARNINGS_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) name: StreamName,
-    pub(crate) listed: bool,
     pub(crate) files: Arc<Files>,
     core: Mutex<Core>,
     version: watch::Sender<u64>,
@@ -96,7 +95,6 @@ pub(crate) struct Task {
 pub(crate) struct Setup {
     pub(crate) name: StreamName,
     pub(crate) options: Options,
-    pub(crate) listed: bool,
     /// What a publisher must present, if anything.
     pub(crate) key: Option<Secret>,
     /// Where its files are kept.
@@ -111,7 +109,7 @@ pub(crate) struct Setup {
 impl Stream {
     /// A new stream, or one that an earlier process left in its folder, and the task to run it.
     pub(crate) fn new(setup: Setup) -> Result<(Arc<Self>, Task), store::Error> {
-        let Setup { name, options, listed, key, dir, program, recorder, record } = setup;
+        let Setup { name, options, key, dir, program, recorder, record } = setup;
         // Removed segments stay for as long as the longest playlist that named them (§6.2.2): at least six segments, and
         // one more than the window asks for.
         let window_s = options.window_s.max(6 * LONGEST_SEGMENT_S) + LONGEST_SEGMENT_S;
@@ -135,7 +133,6 @@ impl Stream {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let stream = Arc::new(Self {
             name,
-            listed,
             files: Arc::new(files),
             core: Mutex::new(core),
             version: watch::Sender::new(0),

@@ -3,8 +3,8 @@
 //! [`parse`] is pure; [`load`] only reads the file for it. Every value remembers where it came from, so that an error can
 //! say which of the three to mend.
 
-use super::keys::{self, Rule, Verdict};
-use super::{Config, ConfigError, Metadata, Tls};
+use super::keys::{self, Verdict};
+use super::{Config, ConfigError, Metadata, Tls, Watch};
 use crate::secret::HIDDEN;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -105,7 +105,7 @@ impl Given {
         let plain = || Value::String(text.to_owned());
         let value = match text.trim().parse::<Value>() {
             Ok(Value::String(quoted)) => Value::String(quoted),
-            Ok(_) if keys::rule(&key).is_some_and(Rule::wants_text) => plain(),
+            Ok(value) if keys::rule(&key).is_some_and(|rule| rule.wants_text(&value)) => plain(),
             Ok(value) => value,
             Err(_) => plain(),
         };
@@ -173,6 +173,13 @@ impl Given {
                            edge by";
             return Err(self.refuse("edge.target_group", format!("\"{group}\""), allowed.to_owned()));
         }
+        for (name, stream) in &config.streams {
+            if (stream.watch, stream.listed) == (Some(Watch::Unlisted), Some(true)) {
+                let (key, watch) = (format!("streams.{name}.listed"), format!("streams.{name}.watch"));
+                let allowed = format!("false, or to leave it out, since {watch} is \"unlisted\"");
+                return Err(self.refuse(&key, "true".to_owned(), allowed));
+            }
+        }
         self.check_tls(config)
     }
 
@@ -202,7 +209,7 @@ impl Given {
 
 fn unknown(key: &Key, value: &Value, from: &str) -> ConfigError {
     // A misspelt secret is still one.
-    let may_be_secret = matches!(key.first().map(String::as_str), Some("streams" | "admin"));
+    let may_be_secret = matches!(key.first().map(String::as_str), Some("streams" | "admin" | "watch" | "cluster"));
     let value = if may_be_secret { HIDDEN.to_owned() } else { value.to_string() };
     let instead =
         if keys::is_table(key) { "it is a table that holds other keys".to_owned() } else { keys::instead_of(key) };
