@@ -12,3 +12,4 @@ mod live;
 mod record;
 mod tidy;
 mod vod;
+mod watch;
