@@ -16,6 +16,9 @@ pub(crate) enum Failure {
     /// The origin answered with an error of its own.
     #[error("the origin answered {0}")]
     Origin(StatusCode),
+    /// The origin does not know this edge: its secret is another one.
+    #[error("the origin does not answer this edge")]
+    Untrusted,
     /// The origin's answer is not one that can be passed on.
     #[error("the origin's answer makes no sense: {0}")]
     Nonsense(&'static str),
@@ -99,6 +102,7 @@ impl Failure {
             Self::Unreachable(_) => "unreachable",
             Self::Silent(_) => "silent",
             Self::Origin(_) => "origin_error",
+            Self::Untrusted => "untrusted",
             Self::Nonsense(_) => "nonsense",
             Self::TooLarge { .. } => "too_large",
             Self::Short { .. } => "short",
@@ -128,6 +132,7 @@ mod tests {
             (Failure::Silent(2000), 504),
             (Failure::Origin(StatusCode::SERVICE_UNAVAILABLE), 503),
             (Failure::Origin(StatusCode::INTERNAL_SERVER_ERROR), 502),
+            (Failure::Untrusted, 502),
             (Failure::Busy, 503),
             (Failure::Crowd, 503),
             (Failure::NoRoom, 503),

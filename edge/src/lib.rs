@@ -1,6 +1,7 @@
 //! What viewers pull from: a caching tier in front of origins.
 //!
-//! Start reading with `serve`, which is a request's life. Below it: `key` (what is asked for), `policy` (the table),
+//! Start reading with `serve`, which is a request's life. Below it: `key` (what is asked for), `gate` (who may have it),
+//! `policy` (the table),
 //! `hub` (live playlists: viewers park, followers ask) over `follow` (the state machine: who leads, what is shown) and
 //! `playlist` (their text), `document` (other small texts), `depot` over `cache`, `flight` and `fetch` (media files, one
 //! fetch each), `upstream` over `origins` and `favourites` (whom to ask), `vod` (recordings, from a store). `key`, `policy`,
@@ -18,6 +19,7 @@ mod favourites;
 mod fetch;
 mod flight;
 mod follow;
+mod gate;
 mod hedge;
 mod hub;
 mod key;
@@ -38,6 +40,7 @@ use depot::Depot;
 use document::Documents;
 use favourites::Favourites;
 use fetch::Fetcher;
+use gate::Gate;
 use hedge::Hedge;
 use hub::{Hub, Shared};
 use ledger::Ledger;
@@ -46,6 +49,7 @@ use meters::Meters;
 use metrics::gauge;
 use policy::Policy;
 use serve::{Front, FrontParts};
+use service::cluster::Trust;
 use service::config::Config;
 use service::http::{self, Limits};
 use service::shutdown::DRAIN_WITHIN;
@@ -85,12 +89,22 @@ pub enum Error {
     /// The origins are not ones to pull from.
     #[error("edge.origins: {0}")]
     Origins(#[from] BadOrigin),
+    /// There are signed streams, and nothing to check links with.
+    #[error("watch.secrets = nothing: allowed is at least one secret, since {0} is \"signed\"")]
+    NoSecrets(
+        /// The key that says so.
+        String,
+    ),
 }
 
 impl Error {
     /// Whether the config must be mended, and not the machine.
     pub fn is_the_configs(&self) -> bool {
-        matches!(self, Self::Tls(error) if error.is_the_configs())
+        match self {
+            Self::Tls(error) => error.is_the_configs(),
+            Self::NoSecrets(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -124,7 +138,9 @@ impl Edge {
     pub async fn bind(config: &Config, origins: Vec<String>, shutdown: CancellationToken) -> Result<Self, Error> {
         // Nobody has to guess it, it only has to be another's than any other's.
         let own = trail::own_name(RandomState::new().hash_one(std::process::id()));
-        let upstream = Arc::new(Upstream::new(&origins, own.clone())?);
+        let gate = Gate::new(config).map_err(Error::NoSecrets)?;
+        let trust = Trust::new(config.cluster.secret.clone());
+        let upstream = Arc::new(Upstream::new(&origins, own.clone(), &trust)?);
         // Nobody who configured a store means that recordings are elsewhere.
         let vod = Vod::open(&config.egress(), config.storage.egress.is_none()).await?;
         let tls = Tls::from_config(config)?;
@@ -168,7 +184,7 @@ impl Edge {
         });
         let hosts = config.edge.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         let (meters, closing) = (Meters::default(), shutdown.child_token());
-        let parts = FrontParts { own, hosts, policy, depot, documents, hub, meters, closing };
+        let parts = FrontParts { own, hosts, gate, policy, depot, documents, hub, meters, closing };
         let front = Front { parts: Arc::new(parts) };
         let ledgers = [media_ledger, texts];
         let state = State { front, ledgers, upstream, tls };

@@ -1,4 +1,4 @@
-//! A request's life: key, class, what is at hand or has to be fetched, answer.
+//! A request's life: key, gate, class, what is at hand or has to be fetched, answer.
 //!
 //! Waits, but decides nothing itself: the key says what is asked for, the policy how it is treated, the hub and
 //! `depot` what there is, and `answer` what it looks like.
@@ -7,6 +7,7 @@ use crate::answer::{self, Notes, Span, Wants};
 use crate::depot::{Comer, Depot};
 use crate::document::{Documents, How};
 use crate::failure::Failure;
+use crate::gate::{Away, Gate};
 use crate::hub::{Hub, Listed, Reply};
 use crate::key::{Key, Refusal};
 use crate::meters::Meters;
@@ -14,12 +15,13 @@ use crate::policy::{Class, Policy, Rules};
 use crate::trail::Trail;
 use http::request::Parts;
 use http::{Response, StatusCode, Version, header};
-use media::route::Route;
+use media::route::{Address, Route};
 use metrics::counter;
+use service::cluster::Caller;
 use service::http::{Body, Content, Handler, error};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 
 /// What viewers talk to. Cloning gives another handle to the same.
@@ -36,6 +38,8 @@ pub(crate) struct FrontParts {
     pub(crate) own: String,
     /// Names that it answers to, in lower case; none: to every name.
     pub(crate) hosts: Vec<String>,
+    /// Who may have what.
+    pub(crate) gate: Gate,
     /// The table.
     pub(crate) policy: Arc<Policy>,
     /// Media files.
@@ -63,10 +67,9 @@ impl Handler for Front {
         if !parts.answers_to(&request) {
             return refused(StatusCode::MISDIRECTED_REQUEST, "this server does not answer to that name");
         }
-        let key = match Key::read(request.uri.path(), request.uri.query()) {
+        let key = match parts.key(&request) {
             Ok(key) => key,
-            Err(refusal @ Refusal::NoSuchAddress) => return refused(StatusCode::NOT_FOUND, refusal.to_string()),
-            Err(refusal) => return refused(StatusCode::BAD_REQUEST, refusal.to_string()),
+            Err(refusal) => return refusal,
         };
         let trail = match Trail::read(&request.headers, &parts.own) {
             Ok(trail) => trail,
@@ -108,6 +111,25 @@ impl FrontParts {
             false => error(StatusCode::OK, "serving"),
             true => error(StatusCode::SERVICE_UNAVAILABLE, "leaving"),
         }
+    }
+
+    /// What a request asks for, if it may have it. Who waits for it afterwards may outlast his token.
+    fn key(&self, request: &Parts) -> Result<Key, Response<Body>> {
+        let refuse = |refusal: Refusal| match refusal {
+            Refusal::NoSuchAddress => refused(StatusCode::NOT_FOUND, refusal.to_string()),
+            refusal => refused(StatusCode::BAD_REQUEST, refusal.to_string()),
+        };
+        let address = Address::read(request.uri.path()).ok_or_else(|| refuse(Refusal::NoSuchAddress))?;
+        let key = Key::read(&address.path, request.uri.query()).map_err(refuse)?;
+        // A clock before 1970 is one that lets nobody be late.
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.gate.admit(&request.headers, &address, &key.route, now_s).map(|()| key).map_err(|away| match away {
+            Away::Impostor => Caller::Impostor.refuse("edge"),
+            Away::Viewer(refusal) => {
+                counter!("live360_edge_watch_refused_total", "reason" => refusal.label()).increment(1);
+                refused(StatusCode::FORBIDDEN, refusal.to_string())
+            }
+        })
     }
 
     async fn document(&self, wants: &Wants, key: &Key, class: Class, trail: &Trail) -> Answered {

@@ -1,7 +1,7 @@
 //! Asks origins: connections, timeouts, caps, and what of an answer is taken over.
 //!
 //! A request upstream is GET, a path and query made from a [`Key`], and fixed headers: nothing of a viewer's request
-//! gets through. Decides nothing about caching; whom to ask is [`Choice`]'s.
+//! gets through. They say that an edge asks, by the secret that the tiers share. Decides nothing about caching; whom to ask is [`Choice`]'s.
 
 use crate::failure::Failure;
 use crate::flight::Head;
@@ -18,6 +18,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use metrics::{counter, gauge};
+use service::cluster::Trust;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -83,6 +85,8 @@ struct Asking<'a> {
 pub(crate) struct Upstream {
     /// This edge's own name.
     own: String,
+    /// What tells origins that we are a tier of theirs.
+    credential: Option<(HeaderName, HeaderValue)>,
     origins: Vec<Origin>,
     choice: Arc<Mutex<Choice>>,
     client: Client<HttpConnector, Empty<Bytes>>,
@@ -94,6 +98,8 @@ struct Origin {
     /// For logs and metrics.
     name: String,
     authority: Authority,
+    /// Whether the operator was told that it refuses this edge: once is enough.
+    told: AtomicBool,
     quick: Arc<Semaphore>,
     past: Arc<Semaphore>,
     held: Arc<Semaphore>,
@@ -122,7 +128,7 @@ pub(crate) struct Feed {
 
 impl Upstream {
     /// Reads the origins' addresses, in order of preference.
-    pub(crate) fn new(origins: &[String], own: String) -> Result<Self, BadOrigin> {
+    pub(crate) fn new(origins: &[String], own: String, trust: &Trust) -> Result<Self, BadOrigin> {
         let origins = origins.iter().map(|text| Origin::parse(text)).collect::<Result<Vec<_>, _>>()?;
         if origins.is_empty() {
             return Err(BadOrigin::None);
@@ -138,7 +144,7 @@ impl Upstream {
             .http1_max_buf_size(BUFFER_BYTES)
             .build(connector);
         let choice = Arc::new(Mutex::new(Choice::new(origins.len())));
-        Ok(Self { own, origins, choice, client, stall: STALL })
+        Ok(Self { own, credential: trust.header(), origins, choice, client, stall: STALL })
     }
 
     /// Asks one origin after the other until one has it; first those of `prefer`. What the first says who refuses (4xx)
@@ -177,6 +183,11 @@ impl Upstream {
         let outcome = result.as_ref().err().map_or("answered", Failure::label);
         let name = origin.name.clone();
         counter!("live360_edge_upstream_requests_total", "origin" => name, "outcome" => outcome).increment(1);
+        if result.as_ref().is_err_and(|failure| *failure == Failure::Untrusted)
+            && !origin.told.swap(true, Ordering::Relaxed)
+        {
+            tracing::error!(origin = %origin.name, "an origin refuses this edge: cluster.secret must be the same on both");
+        }
         if let Err(failure) = &result {
             tracing::debug!(origin = %origin.name, %key, %failure, "an origin failed");
         }
@@ -252,9 +263,10 @@ impl Upstream {
         deadline: tokio::time::Instant,
         wait: Wait,
     ) -> Result<Response<Incoming>, Failure> {
-        let request = origin
+        let mut request = origin
             .request(asking, self.own.as_str())
             .ok_or(Failure::Nonsense("the request upstream can't be written"))?;
+        request.headers_mut().extend(self.credential.clone());
         let silent = || Failure::Silent(millis(wait.head));
         let response = tokio::time::timeout_at(deadline, self.client.request(request)).await.map_err(|_| silent())?;
         response.map_err(|error| if error.is_connect() { unreachable(&error) } else { Failure::Broken })
@@ -331,6 +343,7 @@ impl Origin {
         Ok(Self {
             name: authority.to_string(),
             authority: authority.clone(),
+            told: AtomicBool::new(false),
             quick: Arc::new(Semaphore::new(QUICK_REQUESTS_MAX)),
             past: Arc::new(Semaphore::new(PAST_REQUESTS_MAX)),
             held: Arc::new(Semaphore::new(HELD_REQUESTS_MAX)),
@@ -362,6 +375,8 @@ fn read(response: Response<Incoming>) -> Result<(Head, Incoming), Failure> {
     let (parts, body) = response.into_parts();
     match parts.status {
         StatusCode::OK => {}
+        // What viewers may watch is not the origins' matter: this is about us.
+        StatusCode::UNAUTHORIZED => return Err(Failure::Untrusted),
         status if status.is_client_error() => {}
         status if status.is_server_error() => return Err(Failure::Origin(status)),
         _ => return Err(Failure::Nonsense("neither 200 nor an error")),

@@ -17,6 +17,7 @@ use access::Access;
 use live::{Door, Registry};
 use media::name::StreamName;
 use record::Replay;
+use service::cluster::Trust;
 use service::config::Config;
 use service::hooks::Hooks;
 use std::io;
@@ -70,6 +71,7 @@ pub struct Origin {
     registry: Arc<Registry>,
     access: Arc<Access>,
     replay: Replay,
+    trust: Trust,
     shutdown: CancellationToken,
 }
 
@@ -123,7 +125,8 @@ impl Origin {
         let registry = Registry::new(config.clone(), program, hooks, shutdown.clone());
         registry.restore().map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
         let replay = Replay::new(config);
-        Ok(Self { rtmp, http, addrs, registry, access, replay, shutdown })
+        let trust = Trust::new(config.cluster.secret.clone());
+        Ok(Self { rtmp, http, addrs, registry, access, replay, trust, shutdown })
     }
 
     /// Where it listens.
@@ -138,7 +141,7 @@ impl Origin {
 
     /// Runs until shutdown, and then until every stream has put down what it had.
     pub async fn run(self) {
-        let Self { rtmp, http, addrs, registry, access, replay, shutdown } = self;
+        let Self { rtmp, http, addrs, registry, access, replay, trust, shutdown } = self;
         let reachable = !addrs.rtmp.ip().is_loopback();
         if !reachable {
             tracing::info!(
@@ -147,7 +150,13 @@ impl Origin {
             );
         }
         access.announce(reachable);
-        let server = serve::Server::new(registry.clone(), replay, shutdown.clone());
+        if !trust.is_on() && !addrs.http.ip().is_loopback() {
+            tracing::warn!(
+                "origin.http = {} answers whoever can reach it, signed streams too: set cluster.secret, here and on the edges",
+                addrs.http
+            );
+        }
+        let server = serve::Server::new(registry.clone(), replay, trust, shutdown.clone());
         let limits = service::http::Limits::new("origin");
         let ingest = Arc::new(Door(registry.clone(), access));
         tokio::join!(

@@ -168,8 +168,11 @@ impl Recorder {
     }
 
     /// What `/api/streams` lists.
-    pub(crate) fn assets(&self) -> Vec<serde_json::Value> {
-        self.0.catalog.list()
+    pub(crate) fn assets(
+        &self,
+        show: impl Fn(&str, serde_json::Value) -> Option<serde_json::Value>,
+    ) -> Vec<serde_json::Value> {
+        self.0.catalog.list(show)
     }
 
     /// An asset's address, once it can be played.

@@ -2,7 +2,7 @@
 // end-to-end tests and measurements; knows only the page and its `window.live360` (src/hooks.ts).
 //
 //   node e2e/watch.mjs --url http://127.0.0.1:8088/?url=/hls/foo.m3u8 [--shots DIR] [--wait-for-stream] [--measure SECONDS]
-//                      [--play SECONDS] [--timeout SECONDS]
+//                      [--play SECONDS] [--timeout SECONDS] [--refused WORDS [--then-token TOKEN]]
 //
 //   --shots            screenshots go there: list.png, player.png, dragged.png
 //   --wait-for-stream  the page is opened before the stream is there: the page must first say so and then play by itself.
@@ -10,6 +10,8 @@
 //   --measure          glass to glass for so long, from the test source's timecode (no drag, no screenshots of it)
 //   --play             once it plays, prints "PLAYING" on a line of its own, watches for so long how it goes on, and says how
 //                      long the picture stood still at most and how far it jumped (no drag, no screenshots of it)
+//   --refused          the server lets nobody see it: the page must say so in these words instead of playing
+//   --then-token       but first it plays, and then every request of the page has this token in place of its own
 //   --timeout          how long the picture may take to play, 40 s unless told (counted from the start)
 //
 // Exit: 0 all as it should be; 1 it is not, and "failed" says what; 64 a wrong command line.
@@ -76,8 +78,14 @@ async function watch(page) {
     await page.getByText("is not live yet").waitFor();
     console.log("WAITING");
   }
-  await untilPlaying(page);
-  seen.playing = true;
+  if (options.refused === undefined || options.thenToken !== undefined) {
+    await untilPlaying(page);
+    seen.playing = true;
+  }
+  if (options.refused !== undefined) {
+    seen.refused = await untilRefused(page);
+    return;
+  }
   seen.opened_to_playing_ms = Date.now() - opened;
   await look(page);
   if (options.measureS > 0) {
@@ -115,6 +123,20 @@ async function untilPlaying(page) {
       const state = await page.evaluate(() => ({ ...window.live360.state(), ...window.live360.stats() }));
       throw new Error(`nothing played within ${options.timeoutMs / 1000} s: ${JSON.stringify(state)}`);
     });
+}
+
+/** The page says in the server's words why nothing plays, and asks for nothing more. */
+async function untilRefused(page) {
+  if (options.thenToken !== undefined) {
+    await page.route(/\/~[^/]*\//, route => {
+      const url = route.request().url().replace(/\/~[^/]*\//, `/~${options.thenToken}/`);
+      return route.continue({ url });
+    });
+  }
+  await page.getByText("You cannot watch this").waitFor();
+  await page.getByText(options.refused).waitFor();
+  await shot(page, "refused");
+  return page.evaluate(() => window.live360.state());
 }
 
 /** The sphere shows a picture: not black, not one colour. */
@@ -337,7 +359,7 @@ function round(value) {
 function readArguments() {
   const usage = why => {
     console.error(
-      `${why}\nusage: node e2e/watch.mjs --url URL [--shots DIR] [--wait-for-stream] [--measure S] [--play S] [--timeout S]`,
+      `${why}\nusage: node e2e/watch.mjs --url URL [--shots DIR] [--wait-for-stream] [--measure S] [--play S] [--timeout S] [--refused WORDS [--then-token TOKEN]]`,
     );
     process.exit(64);
   };
@@ -349,6 +371,8 @@ function readArguments() {
         "wait-for-stream": { type: "boolean", default: false },
         measure: { type: "string", default: "0" },
         play: { type: "string", default: "0" },
+        refused: { type: "string" },
+        "then-token": { type: "string" },
         timeout: { type: "string", default: "40" },
       },
     });
@@ -360,6 +384,8 @@ function readArguments() {
       url: values.url,
       shots: values.shots,
       waitForStream: values["wait-for-stream"],
+      refused: values.refused,
+      thenToken: values["then-token"],
       measureS,
       playS,
       timeoutMs: timeoutS * 1000,

@@ -11,6 +11,9 @@ export interface Answer {
   clockOffset: number | null;
 }
 
+/** More of the server's words are not shown, characters. */
+const WORDS_MOST = 300;
+
 /** Longer than this is no answer, ms. */
 const PATIENCE_MS = 8_000;
 
@@ -38,6 +41,14 @@ export async function askSession(playlist: string, signal: AbortSignal): Promise
   });
   if (!response.ok) throw new Error(`the server answered ${response.status}`);
   return parseSession(await response.text(), playlist);
+}
+
+/** What the server says to whoever may not have this playlist; null when it gives it, or when the words are no words of ours. */
+export async function askWhyNot(playlist: string): Promise<string | null> {
+  const response = await fetch(playlist, { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-cache" });
+  const words = response.headers.get("content-type")?.startsWith("text/plain") ?? false;
+  if ((response.status !== 401 && response.status !== 403) || !words) return null;
+  return (await response.text()).trim().slice(0, WORDS_MOST) || null;
 }
 
 /**

@@ -12,6 +12,7 @@ const ASSET: Asset = {
   progress: null,
   reason: null,
   thumbnails: null,
+  locked: false,
 };
 const make = (id: string, start: number | null, change: Partial<Asset> = {}): Asset => ({
   ...ASSET,

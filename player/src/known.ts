@@ -1,8 +1,9 @@
 // What the server says of what is being played: the stream or the recording, where a broadcast can be seen again, the tiles of
 // the scrub bar. Asks for it, and asks again for what was not there. Knows the player's state, no elements.
 
-import { askSession, askStreams } from "./api";
+import { askSession, askStreams, askWhyNot } from "./api";
 import { recordingOf } from "./assets";
+import { carry } from "./pass";
 import type { Player } from "./player";
 import type { Layout } from "./projection";
 import type { SessionData } from "./session";
@@ -14,12 +15,17 @@ import { loadTiles } from "./tiles";
 const ASK_MOST = 12;
 /** Tiles that could not be had are asked for again after this, ms. */
 const TILES_RETRY_MS = 15_000;
+/** A server that may have said no is asked why at most this often, ms. */
+const WHY_RETRY_MS = 10_000;
 
 export class Known {
   /** The broadcast that is being played. */
   stream: Stream | undefined;
   /** The recording that is being played. */
   asset: Asset | undefined;
+  /** Why the server lets this viewer see no more, in its words. */
+  refusal: string | null = null;
+  #whyAt = Number.NEGATIVE_INFINITY;
   #catalogue: Catalogue = { streams: [], assets: [] };
   /** Recordings of this name that were there while the broadcast was on. */
   #earlier: ReadonlySet<string> = new Set();
@@ -46,17 +52,20 @@ export class Known {
   get layout(): Layout | undefined {
     // A recording lies as its stream does, as far as the server still knows that.
     const { streams } = this.#catalogue;
-    return (this.stream ?? streams.find(stream => stream.name === this.asset?.name))?.layout;
+    const listed = this.stream ?? streams.find(stream => stream.name === this.asset?.name);
+    return listed?.layout ?? this.#said?.layout ?? undefined;
   }
 
-  /** Where this broadcast can be seen again. */
+  /** Where this broadcast can be seen again, as far as the viewer's own link opens that. */
   get recording(): { url: string } | undefined {
     if (this.recorded) return undefined;
-    return recordingOf(this.#catalogue.assets, {
+    const found = recordingOf(this.#catalogue.assets, {
       name: this.stream?.name ?? this.name,
       named: this.player.playback.session()?.asset ?? this.#asked.session?.asset ?? null,
       earlier: this.#earlier,
     });
+    const url = found && carry(this.url, found.url);
+    return url ? { url } : undefined;
   }
 
   get tiles(): readonly Tile[] {
@@ -79,10 +88,19 @@ export class Known {
     await this.#askPlaylist(signal);
   }
 
+  /** Asks the server why it says no, if it does; then nothing more is loaded. To be called now and then. */
+  async findRefusal(now = performance.now()): Promise<void> {
+    const { playback } = this.player;
+    if (!playback.forbidden || this.refusal !== null || now - this.#whyAt < WHY_RETRY_MS) return;
+    this.#whyAt = now;
+    this.refusal = await askWhyNot(this.url).catch(() => null);
+    if (this.refusal !== null) playback.stop();
+  }
+
   /** Loads the tiles once it is known where they are; to be called now and then. */
   async findTiles(now = performance.now()): Promise<void> {
-    const said = this.player.playback.session() ?? this.#asked.session;
-    const url = this.asset?.thumbnails ?? said?.thumbnails;
+    const listed = this.asset?.thumbnails;
+    const url = listed ? carry(this.url, listed) : this.#said?.thumbnails;
     if (!url || (url === this.#tiles.url && now < this.#tiles.retryAt)) return;
     this.#tiles = { url, list: [], retryAt: Number.POSITIVE_INFINITY };
     try {
@@ -92,6 +110,11 @@ export class Known {
       // Without tiles the scrub bar has its times.
       this.#tiles.retryAt = now + TILES_RETRY_MS;
     }
+  }
+
+  /** What the playlist says of itself. */
+  get #said(): SessionData | null {
+    return this.player.playback.session() ?? this.#asked.session;
   }
 
   #noteEarlier(name: string): void {

@@ -81,7 +81,7 @@ function card(stream: Stream): HTMLElement {
     el(
       "span",
       { class: "card-text" },
-      el("strong", {}, stream.name),
+      el("strong", {}, stream.name, stream.locked ? lock() : null),
       el("span", { class: "quiet" }, since),
       el("span", { class: "quiet" }, facts),
     ),
@@ -148,6 +148,12 @@ function layoutWords({ layout }: Stream): string {
 
 function sinceWords(state: Stream["state"], ms: number): string {
   return state === "ended" ? `${span(ms)} ago` : `for ${span(ms)}`;
+}
+
+/** Stands beside what plays by a signed link only. */
+export function lock(): HTMLElement {
+  const words = "By a signed link only";
+  return el("span", { class: "lock", role: "img", "aria-label": words, title: words }, icon("lock"));
 }
 
 /** Lines of longitude and latitude in place of a still that nobody makes yet. */

@@ -60,12 +60,22 @@ export class NativePlayback implements Playback {
     return null;
   }
 
+  /** The element does not say what the server said. */
+  get forbidden(): boolean {
+    return this.#state === "absent" || this.#state === "trouble";
+  }
+
   choose(): void {}
 
   reload(): void {
     clearTimeout(this.#timer);
     this.video.src = this.url;
     this.video.load();
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#listening.abort();
   }
 
   stats(): PlaybackStats {

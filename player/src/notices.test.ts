@@ -9,6 +9,7 @@ const PLAYING: Situation = {
   asset: undefined,
   recorded: false,
   recording: undefined,
+  refusal: null,
   blocked: false,
   buffering: false,
   ended: false,
@@ -25,12 +26,24 @@ const RECORDING: Asset = {
   progress: null,
   reason: null,
   thumbnails: null,
+  locked: false,
 };
 /** A recording's address is played, not a broadcast's. */
 const RECORDED: Partial<Situation> = { recorded: true, wasLive: false, stream: undefined };
 
 test.each<[string, Partial<Situation>, { title?: string; busy?: boolean; action?: string | null } | null]>([
   ["a moving picture needs no words", {}, null],
+  ["nor when it is the last that is here of it", { refusal: "this link has expired" }, null],
+  [
+    "who may not watch is told why in the server's words",
+    { refusal: "this link has expired", playback: "absent", stream: undefined, wasLive: false },
+    { title: "You cannot watch this", busy: false, action: null },
+  ],
+  [
+    "also when it comes in the middle",
+    { refusal: "this link has expired", playback: "trouble", buffering: true },
+    { title: "You cannot watch this", busy: false },
+  ],
   [
     "a page opened before the broadcast waits",
     { playback: "absent", stream: undefined, wasLive: false },

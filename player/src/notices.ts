@@ -15,6 +15,8 @@ export interface Situation {
   recorded: boolean;
   /** Where this broadcast can be seen again. */
   recording: { url: string } | undefined;
+  /** Why the server lets this viewer see no more, in its words. */
+  refusal: string | null;
   /** The browser would not start without a tap. */
   blocked: boolean;
   /** The picture stands still though it should move. */
@@ -47,12 +49,16 @@ export interface Notice {
 
 /** Null when the picture speaks for itself. */
 export function notice(now: Situation): Notice | null {
-  const { playback, stream } = now;
+  const { playback, stream, refusal } = now;
   if (playback === "unsupported") {
     return say(
       "This browser cannot play the stream",
       "It has no Media Source Extensions. A current Chrome, Edge, Firefox or Safari does.",
     );
+  }
+  // What was loaded before plays on.
+  if (refusal !== null && (now.buffering || now.ended || playback === "absent")) {
+    return say("You cannot watch this", sentence(refusal));
   }
   if (playback === "absent") return absent(now);
   if (playback === "trouble" && (now.buffering || now.ended)) {
@@ -104,6 +110,11 @@ function over({ stream, recording }: Situation): Notice {
     return say("It is live again", "", { action: { label: "Watch live", does: "reload" } });
   const action = recording ? { label: WATCH_RECORDING, playlist: recording.url } : null;
   return say(OVER, "If it begins again, it starts here by itself.", { action });
+}
+
+/** The server's words begin small and end open. */
+function sentence(words: string): string {
+  return `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.!?]$/.test(words) ? "" : "."}`;
 }
 
 function say(title: string, text: string, more: Partial<Notice> = {}): Notice {

@@ -57,9 +57,13 @@ export interface Playback {
   levels(): Levels;
   /** What the playlist said of itself when it was loaded; null until then, and where the browser keeps it to itself. */
   session(): SessionData | null;
+  /** The server may have said that this viewer must not see it: worth asking it why. */
+  readonly forbidden: boolean;
   choose(level: number): void;
   /** Forgets everything and loads anew. */
   reload(): void;
+  /** Asks for nothing more; what is loaded plays on. */
+  stop(): void;
   stats(): PlaybackStats;
   close(): void;
 }

@@ -113,18 +113,24 @@ export class Recordings {
 
 /** @param named its name stands in it, not over it */
 function tape(asset: Asset, named: boolean): HTMLElement {
-  const { id, name, url, start, durationS, state, progress, reason, thumbnails } = asset;
+  const { id, name, url, start, durationS, state, progress, reason, locked } = asset;
+  // Who has no link may not see its pictures either.
+  const thumbnails = locked ? null : asset.thumbnails;
   const still = el(
     "span",
     { class: "still", "data-tiles": thumbnails, "aria-hidden": "true" },
-    thumbnails === null ? icon("sphere") : null,
+    thumbnails === null ? icon(locked ? "lock" : "sphere") : null,
   );
   const dates = start === null ? [] : [dateWords(start, named ? "date" : "time")];
   const facts = [...dates, ...(durationS === null ? [] : [clock(durationS)])];
   const text = el(
     "span",
     { class: "tape-text" },
-    el("strong", {}, named ? name : start === null ? id : dateWords(start, "date")),
+    el(
+      "strong",
+      { title: locked ? "By a signed link only" : null },
+      named ? name : start === null ? id : dateWords(start, "date"),
+    ),
     el("span", { class: "quiet", title: start === null ? null : dateWords(start) }, facts.join(" · ")),
     el("span", { class: `tape-state ${state}`, title: reason }, assetWords(asset)),
     progress === null ? null : el("progress", { max: "1", value: String(progress), "aria-hidden": "true" }),

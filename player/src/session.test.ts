@@ -9,7 +9,16 @@ test("an ended broadcast names its recording", () => {
   expect(read("#EXT-X-VERSION:9", tag)).toEqual({
     asset: "https://cdn.example/vod/foo-1/index.m3u8",
     thumbnails: null,
+    layout: null,
   });
+});
+
+test("a broadcast says how its picture lies, since it may be listed nowhere", () => {
+  const projection = '#EXT-X-SESSION-DATA:DATA-ID="live360.projection",VALUE="hequ"';
+  const stereo = '#EXT-X-SESSION-DATA:DATA-ID="live360.stereo",VALUE="lr"';
+  expect(read(projection, stereo).layout).toEqual({ projection: "hequ", stereo: "lr" });
+  expect(read(projection).layout).toEqual({ projection: "hequ", stereo: "mono" });
+  expect(read(projection.replace("hequ", "globe"), stereo).layout).toBeNull();
 });
 
 test("a recording names its thumbnails, in whatever order of attributes and line ends", () => {
@@ -24,5 +33,5 @@ test.each([
   ['#EXT-X-SESSION-DATA:DATA-ID="other.asset",VALUE="/vod/foo-1/index.m3u8"'],
   ["<html>404</html>"],
 ])("%s names nothing", line => {
-  expect(read(line)).toEqual({ asset: null, thumbnails: null });
+  expect(read(line)).toEqual({ asset: null, thumbnails: null, layout: null });
 });

@@ -1,13 +1,16 @@
 // What a multivariant playlist says of itself in EXT-X-SESSION-DATA: the recording that a broadcast became, the tiles of a
-// recording's scrub bar. Pure; source.ts has the values from hls.js, and askSession() in api.ts from the playlist's text.
+// recording's scrub bar, how the picture lies. Pure; source.ts has the values from hls.js, and askSession() in api.ts from the playlist's text.
 
 import { mediaUrl } from "./config";
+import { type Layout, parseProjection, parseStereo } from "./projection";
 
 export interface SessionData {
   /** Absolute address of the recording's playlist; only of a broadcast that is over. */
   asset: string | null;
   /** Absolute address of the WebVTT of thumbnails; only of a recording. */
   thumbnails: string | null;
+  /** How the picture lies; null where it is not said. */
+  layout: Layout | null;
 }
 
 const PREFIX = "#EXT-X-SESSION-DATA:";
@@ -27,7 +30,13 @@ export function sessionData(value: (id: string) => string | undefined, playlist:
       return null;
     }
   };
-  return { asset: address("live360.asset"), thumbnails: address("live360.thumbnails") };
+  const projection = parseProjection(value("live360.projection") ?? null);
+  const stereo = parseStereo(value("live360.stereo") ?? null);
+  return {
+    asset: address("live360.asset"),
+    thumbnails: address("live360.thumbnails"),
+    layout: projection ? { projection, stereo: stereo ?? "mono" } : null,
+  };
 }
 
 /** Reads the tags from a playlist's text. */

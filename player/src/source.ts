@@ -50,6 +50,8 @@ class HlsPlayback implements Playback {
   #session: SessionData | null = null;
   #started = false;
   #networkFailures = 0;
+  #forbidden = false;
+  #stopped = false;
   #mediaFailures: number[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
   #counts = { stalls: 0, recoveries: 0, errors: {} as Record<string, number> };
@@ -99,6 +101,16 @@ class HlsPlayback implements Playback {
 
   session(): SessionData | null {
     return this.#session;
+  }
+
+  get forbidden(): boolean {
+    return this.#forbidden;
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#stopped = true;
+    this.#hls?.stopLoad();
   }
 
   choose(level: number): void {
@@ -151,6 +163,7 @@ class HlsPlayback implements Playback {
     hls.on(Events.FRAG_BUFFERED, () => {
       this.#started = true;
       this.#networkFailures = 0;
+      if (!this.#stopped) this.#forbidden = false;
       this.#become(this.#live ? "ready" : "complete");
     });
     hls.on(Events.ERROR, (_, data) => this.#failed(data));
@@ -164,6 +177,9 @@ class HlsPlayback implements Playback {
     if (data.details === ErrorDetails.BUFFER_STALLED_ERROR) counts.stalls += 1;
     // A mistake in this page or in hls.js, not in the stream: nobody would see it otherwise.
     if (data.details === ErrorDetails.INTERNAL_EXCEPTION) console.error(data.error);
+    const code = data.response?.code;
+    if (code === 401 || code === 403) this.#forbidden = true;
+    if (this.#stopped) return;
     const now = performance.now();
     this.#mediaFailures = this.#mediaFailures.filter(at => now - at < MEDIA_MEMORY_MS);
     const action = decide(

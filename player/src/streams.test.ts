@@ -14,6 +14,7 @@ const STREAM = {
     { width: 1920, height: 960, bandwidth: 5_800_000, source: true },
   ],
   listed: true,
+  locked: false,
 };
 const ASSET = {
   id: "foo-20261120T172500Z",
@@ -42,6 +43,7 @@ describe("a stream in the server's answer", () => {
         since: Date.UTC(2026, 10, 20, 17, 25),
         layout: { projection: "equirect", stereo: "mono" },
         listed: true,
+        locked: false,
       },
     );
   });

@@ -2,6 +2,7 @@
 // Pure: knows no network and no DOM. What does not fit is left out, never guessed.
 
 import { mediaUrl } from "./config";
+import { bare } from "./pass";
 import { type Layout, parseProjection, parseStereo } from "./projection";
 
 export type StreamState = "live" | "waiting" | "ended";
@@ -26,6 +27,8 @@ export interface Stream {
   layout: Layout;
   rungs: Rung[];
   listed: boolean;
+  /** It plays by a signed link only. */
+  locked: boolean;
 }
 
 /** A recording of a stream that has ended, or of a file that somebody uploaded. */
@@ -42,6 +45,8 @@ export interface Asset {
   reason: string | null;
   /** Absolute address of the WebVTT with the tiles of its contact sheets. */
   thumbnails: string | null;
+  /** It plays by a signed link only. */
+  locked: boolean;
 }
 
 export interface Catalogue {
@@ -64,9 +69,9 @@ export function parseCatalogue(json: unknown, origin: string): Catalogue {
   };
 }
 
-/** The stream or recording that a playlist belongs to. */
+/** The stream or recording that a playlist belongs to, be it by a link with a token. */
 export function findByUrl<T extends { url: string }>(items: readonly T[], url: string): T | undefined {
-  const key = withoutQuery(url);
+  const key = withoutQuery(bare(url));
   return items.find(item => withoutQuery(item.url) === key);
 }
 
@@ -113,6 +118,7 @@ function parseStream(item: unknown, origin: string): Stream | null {
     },
     rungs: each(item["rungs"], parseRung).sort((a, b) => b.bandwidth - a.bandwidth),
     listed: item["listed"] !== false,
+    locked: item["watch"] === "signed",
   };
 }
 
@@ -134,6 +140,7 @@ function parseAsset(item: unknown, origin: string): Asset | null {
     progress: state === "transcoding" ? progress(item) : null,
     reason: words(item["reason"]),
     thumbnails: playlist(item["thumbnails"], origin),
+    locked: item["watch"] === "signed",
   };
 }
 

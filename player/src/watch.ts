@@ -185,6 +185,7 @@ class WatchPage {
     // Events of the video come while the parts are still being put together.
     if (!this.#immersion) return;
     void this.#known.findTiles();
+    void this.#known.findRefusal();
     const { video, playback, blocked, held, buffering } = this.#player;
     const situation = this.#situation();
     this.#notices.show(notice(situation));
@@ -211,7 +212,7 @@ class WatchPage {
 
   #situation(): Situation {
     const { video, playback, buffering, blocked, wasLive, tail } = this.#player;
-    const { stream, asset, recorded, recording } = this.#known;
+    const { stream, asset, recorded, recording, refusal } = this.#known;
     return {
       name: this.page.name,
       playback: playback.state,
@@ -219,6 +220,7 @@ class WatchPage {
       asset,
       recorded,
       recording,
+      refusal,
       blocked,
       buffering,
       ended: video.ended,

@@ -13,7 +13,7 @@ fn player() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../player")
 }
 
-fn testsource(server: &Server, stream: &str) -> Child {
+pub(crate) fn testsource(server: &Server, stream: &str) -> Child {
     Command::new(e2e::binary())
         .args(["testsource", &server.rtmp(stream), "--size", "960x480", "--bitrate", "1500k"])
         .stdin(Stdio::null())
@@ -24,13 +24,22 @@ fn testsource(server: &Server, stream: &str) -> Child {
         .expect("the binary starts")
 }
 
-/// Opens the player's page in Chromium; `start` is called when the page says that it waits for its stream.
-async fn watch(server: &Server, stream: &str, options: &[&str], mut start: impl FnMut()) -> Value {
-    let shots = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/screenshots").join(stream);
+/// Opens the player's page on a stream in Chromium; `start` is called when the page says that it waits for its stream.
+async fn watch(server: &Server, stream: &str, options: &[&str], start: impl FnMut()) -> Value {
     let page = format!("http://{}/?url=/hls/{stream}.m3u8", server.addr("edge_http"));
+    open(server, &page, stream, options, start).await
+}
+
+/// Opens a page of the server's in Chromium; its screenshots are kept under this name.
+pub(crate) async fn look(server: &Server, page: &str, shots: &str, options: &[&str]) -> Value {
+    open(server, page, shots, options, || {}).await
+}
+
+async fn open(server: &Server, page: &str, shots: &str, options: &[&str], mut start: impl FnMut()) -> Value {
+    let shots = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/screenshots").join(shots);
     let mut child = Command::new("node")
         .arg(player().join("e2e/watch.mjs"))
-        .args(["--url", &page, "--timeout", "120", "--shots"])
+        .args(["--url", page, "--timeout", "120", "--shots"])
         .arg(&shots)
         .args(options)
         .stdin(Stdio::null())

@@ -13,3 +13,4 @@ mod live;
 mod record;
 mod tidy;
 mod vod;
+mod watch;

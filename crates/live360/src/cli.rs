@@ -4,6 +4,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Commands that a binary may have been built without, and the Cargo feature that brings each.
 const OPTIONAL: [(&str, &str, bool); 6] = [
@@ -30,6 +31,7 @@ Examples:
   live360 lint http://127.0.0.1:8088/hls/test.m3u8
   live360 key                                     a key for an encoder on another machine
   live360 vod list                                what transcoders are doing
+  live360 token 'http://127.0.0.1:8088/?url=/hls/test.m3u8'   a link for a stream that is not for everybody
   live360 edge --set 'edge.origins=[\"http://10.0.0.1:8080\"]'
 
 Exit codes: 0 done, 1 failed, 64 wrong command line or configuration.";
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     Vod(Vod),
     /// Makes a key that lets an encoder publish, and its hash for the configuration
     Key(Key),
+    /// Makes a link to a stream or recording that is not for everybody: who has it may watch until it expires
+    Token(Token),
     /// Publishes a test picture: a sphere of colour bars with a running timecode, and a tone
     #[cfg(feature = "tools")]
     Testsource(Testsource),
@@ -151,7 +155,6 @@ pub(crate) enum VodAct {
 }
 
 /// The configuration, as the commands that serve have it.
-#[cfg(feature = "transcoder")]
 #[derive(Debug, Args)]
 pub(crate) struct Configured {
     /// A TOML file; deploy/live360.toml documents every key with its default
@@ -175,6 +178,41 @@ const KEY_HELP: &str = "\
 The encoder gets the key (key field NAME?key=KEY), the configuration the hash: publish.key for all streams, or
 streams.NAME.key for one. A key that was made here can't be guessed, so its hash is quick to check; one that somebody
 thought up gets a slow hash (Argon2id).";
+/// Options of `token`.
+#[derive(Debug, Args)]
+#[command(after_help = TOKEN_HELP)]
+pub(crate) struct Token {
+    /// What to watch: a playlist's path or URL, or the watch page's address
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: String,
+    /// For how long the link is good: 90m, 6h, 2days
+    #[arg(long, default_value = "6h", value_name = "TIME", value_parser = life)]
+    pub(crate) expires_in: Duration,
+    /// The path that it grants; without this the stream or the recording, and nothing else. / grants everything
+    #[arg(long, value_name = "PATH")]
+    pub(crate) prefix: Option<String>,
+    /// Where the secret is.
+    #[command(flatten)]
+    pub(crate) config: Configured,
+}
+
+const TOKEN_HELP: &str = "\
+Streams with watch = \"signed\" play only by a link that was signed by the first of watch.secrets. Give this command the
+configuration of the edges, or only the secret, by the environment. It asks no server:
+
+  LIVE360_WATCH__SECRETS=… live360 token https://live.example.org/hls/show.m3u8 --expires-in 90m
+  live360 token --config /etc/live360.toml 'https://live.example.org/?url=/vod/show-20261120T172500Z/index.m3u8'
+
+Whoever has the link can hand it on. It can't be taken back before it expires but by changing the secret, which ends all.
+To make links elsewhere, in a few lines of Python, JavaScript or shell, see docs/watching.md.";
+
+/// What can be given a token.
+pub(crate) const TOKEN_ADDRESSES: &str = "write a playlist's address as /hls/show.m3u8 or \
+https://live.example.org/vod/show-20261120T172500Z/index.m3u8, or the watch page's as \
+https://live.example.org/?url=/hls/show.m3u8";
+
+/// Longest life of a link: ten years.
+const LIFE_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
 /// Options of `testsource`.
 #[cfg(feature = "tools")]
@@ -241,6 +279,11 @@ pub(crate) fn not_built(error: &clap::Error) -> Option<String> {
         "this binary was built without `{name}`: use one built with `cargo build --features {features}`, or the commands \
          that `live360 --help` lists"
     ))
+}
+
+fn life(text: &str) -> Result<Duration, String> {
+    let life = humantime::parse_duration(text).ok().filter(|life| life.as_secs() > 0 && *life <= LIFE_MAX);
+    life.ok_or_else(|| "allowed is a time from 1s to 3650days, as 90m, 6h or 2days".to_owned())
 }
 
 #[cfg(feature = "tools")]
@@ -312,6 +355,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn links_live_for_a_time_that_people_write() {
+        assert_eq!((life("90m"), life("2days")), (Ok(Duration::from_secs(5400)), Ok(Duration::from_secs(172_800))));
+        for bad in ["", "6", "0s", "1ms", "-1h", "11years", "soon"] {
+            assert!(life(bad).is_err(), "{bad}");
+        }
     }
 
     #[cfg(feature = "tools")]

@@ -10,6 +10,7 @@ mod key;
 mod leaving;
 mod process;
 mod tiers;
+mod token;
 #[cfg(feature = "tools")]
 mod tools;
 #[cfg(feature = "transcoder")]
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "transcoder")]
         Command::Vod(options) => vod::run(options, cli.log),
         Command::Key(options) => key::run(&options),
+        Command::Token(options) => token::run(&options),
         #[cfg(feature = "tools")]
         Command::Testsource(options) => logging(cli.log).and_then(|()| tools::testsource(options)),
         #[cfg(feature = "tools")]

@@ -17,6 +17,7 @@ pub mod ladder;
 pub mod mp4;
 pub mod name;
 pub mod package;
+pub mod pass;
 pub mod projection;
 pub mod rate;
 pub mod route;

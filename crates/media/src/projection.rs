@@ -4,6 +4,7 @@
 //! origin's.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How the picture maps to directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -42,6 +43,28 @@ pub struct Layout {
     pub projection: Projection,
     /// How two eyes share it.
     pub stereo: Stereo,
+}
+
+impl fmt::Display for Projection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Equirect => "equirect",
+            Self::Hequ => "hequ",
+            Self::Dfisheye => "dfisheye",
+            Self::Cubemap => "cubemap",
+            Self::Flat => "flat",
+        })
+    }
+}
+
+impl fmt::Display for Stereo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mono => "mono",
+            Self::Tb => "tb",
+            Self::Lr => "lr",
+        })
+    }
 }
 
 impl std::str::FromStr for Projection {

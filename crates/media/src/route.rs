@@ -4,6 +4,7 @@
 
 use crate::ladder::Rendition;
 use crate::name::StreamName;
+use std::borrow::Cow;
 use std::fmt;
 
 /// Longest path that is looked at, in bytes.
@@ -24,6 +25,29 @@ pub enum Route {
     Hls(StreamName, Rendition, File),
     /// `/vod/{asset}/…`, the key below it being that of the egress store.
     Vod(String),
+}
+
+/// A path as a viewer asks for it: what it names, and the token in it that may let him see it.
+///
+/// The token is a component of its own behind the first one (`/hls/~TOKEN/foo.m3u8`), so that relative addresses inherit
+/// it and whatever sorts requests by their first component goes on doing so. No name has a `~`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address<'a> {
+    /// Without the token.
+    pub path: Cow<'a, str>,
+    /// As it stands there, unread.
+    pub token: Option<&'a str>,
+}
+
+/// Whose an address is, which decides who may have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// Everybody's: the page, the list.
+    Nobody,
+    /// A stream's, by name; also its recordings.
+    Stream(&'a str),
+    /// That of an asset that was no stream.
+    Upload,
 }
 
 /// One file of a rendition.
@@ -70,6 +94,64 @@ impl Route {
             _ => None,
         }
     }
+}
+
+impl Route {
+    /// Whose it is.
+    pub fn owner(&self) -> Owner<'_> {
+        match self {
+            Self::Page | Self::PageFile(_) | Self::Streams => Owner::Nobody,
+            Self::Multivariant(name) | Self::Hls(name, ..) => Owner::Stream(name.as_str()),
+            Self::Vod(rest) => {
+                let asset = rest.split('/').next().unwrap_or_default();
+                stream_of(asset).map_or(Owner::Upload, Owner::Stream)
+            }
+        }
+    }
+
+    /// The path that grants all of what this is a part of: the whole stream, the whole recording. `None` for what
+    /// everybody may have.
+    pub fn whole(&self) -> Option<String> {
+        match self {
+            Self::Page | Self::PageFile(_) | Self::Streams => None,
+            Self::Multivariant(name) | Self::Hls(name, ..) => Some(format!("/hls/{name}")),
+            Self::Vod(rest) => Some(format!("/vod/{}", rest.split('/').next().unwrap_or_default())),
+        }
+    }
+
+    /// This with a token in it; `None` for what needs none.
+    pub fn with_token(&self, token: &str) -> Option<String> {
+        let path = self.to_string();
+        let tree = TREES.iter().find(|tree| path.starts_with(**tree))?;
+        Some(format!("{tree}~{token}/{}", path.strip_prefix(tree)?))
+    }
+}
+
+/// What may have a token behind it.
+const TREES: [&str; 2] = ["/hls/", "/vod/"];
+
+impl<'a> Address<'a> {
+    /// Takes a path (no query) apart. `None`: there is a token, and what stands behind it is no plain path, so that nothing
+    /// can climb out of what was granted.
+    pub fn read(path: &'a str) -> Option<Self> {
+        let marked = TREES.iter().find_map(|tree| Some((tree, path.strip_prefix(tree)?.strip_prefix('~')?)));
+        let Some((tree, marked)) = marked else { return Some(Self { path: Cow::Borrowed(path), token: None }) };
+        let (token, rest) = marked.split_once('/')?;
+        let path = rest.split('/').all(plain).then(|| format!("{tree}{rest}"))?;
+        Some(Self { path: Cow::Owned(path), token: Some(token) })
+    }
+}
+
+/// The stream that a recording is of: its name less the start (`-20261120T172500Z`).
+fn stream_of(asset: &str) -> Option<&str> {
+    let (name, start) = asset.rsplit_once('-')?;
+    let at = |index: usize, byte: u8| match index {
+        8 => byte == b'T',
+        15 => byte == b'Z',
+        _ => byte.is_ascii_digit(),
+    };
+    let dated = start.len() == 16 && start.bytes().enumerate().all(|(index, byte)| at(index, byte));
+    (dated && !name.is_empty()).then_some(name)
 }
 
 /// A path part that can't climb, hide or surprise: not empty, no leading dot, only `a-z A-Z 0-9 . _ -`.
@@ -173,7 +255,69 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_token_is_the_component_behind_the_first_one() {
+        let check = |path: &str, expected: Option<(&str, Option<&str>)>| {
+            let address = Address::read(path);
+            assert_eq!(address.as_ref().map(|address| (&*address.path, address.token)), expected, "{path}");
+        };
+        check("/hls/~1.2.a.b/foo.m3u8", Some(("/hls/foo.m3u8", Some("1.2.a.b"))));
+        check("/vod/~x/foo-20261120T172500Z/hq/1.m4s", Some(("/vod/foo-20261120T172500Z/hq/1.m4s", Some("x"))));
+        check("/hls/~/foo.m3u8", Some(("/hls/foo.m3u8", Some(""))));
+        // Others are no addresses of ours, which the parser of routes will say.
+        for path in
+            ["/", "/hls/foo.m3u8", "/~x/hls/foo.m3u8", "/api/~x/streams", "/hls/foo/~x/source/1.m4s", "/hls/%7Ex/a"]
+        {
+            check(path, Some((path, None)));
+        }
+        for path in [
+            "/hls/~x",
+            "/hls/~x/",
+            "/hls/~x//foo.m3u8",
+            "/hls/~x/~x/foo.m3u8",
+            "/hls/~x/foo/../bar.m3u8",
+            "/hls/~x/a%2F",
+        ] {
+            check(path, None);
+        }
+    }
+
+    #[test]
+    fn every_address_has_an_owner_and_what_grants_all_of_it() {
+        let check = |path: &str, owner: Owner<'_>, whole: Option<&str>| {
+            let route = Route::parse(path).unwrap();
+            assert_eq!((route.owner(), route.whole().as_deref()), (owner, whole), "{path}");
+        };
+        for path in ["/", "/assets/index-Bx3_.js", "/api/streams"] {
+            check(path, Owner::Nobody, None);
+        }
+        check("/hls/foo.m3u8", Owner::Stream("foo"), Some("/hls/foo"));
+        check("/hls/foo/source/7.m4s", Owner::Stream("foo"), Some("/hls/foo"));
+        check("/vod/a-b-20261120T172500Z/hq/1.m4s", Owner::Stream("a-b"), Some("/vod/a-b-20261120T172500Z"));
+        for asset in
+            ["film", "film-2", "-20261120T172500Z", "a-20261120t172500Z", "a-2026112OT172500Z", "a-20261120T1725001Z"]
+        {
+            check(&format!("/vod/{asset}/index.m3u8"), Owner::Upload, Some(&format!("/vod/{asset}")));
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_token_comes_out_as_it_was_put_in(token in "[0-9A-Za-z._-]{0,80}", path in "/(hls/foo(/source/7)?.m(3u8|4s)|vod/[a-z]{1,9}/index.m3u8)") {
+            if let Some(route) = Route::parse(&path) {
+                let marked = route.with_token(&token).unwrap();
+                prop_assert_eq!(Address::read(&marked), Some(Address { path: path.into(), token: Some(&token) }));
+                prop_assert_eq!(Route::parse(&marked), None);
+            }
+        }
+
+        #[test]
+        fn what_stands_behind_a_token_is_plain(path in "/(hls|vod)/~[ -~]{0,80}") {
+            if let Some(Address { path, token: Some(token) }) = Address::read(&path) {
+                prop_assert!(!token.contains('/') && !path.contains(['~', '%', '?']) && !path.contains(".."), "{}", path);
+            }
+        }
+
         #[test]
         fn any_text_parses_to_itself_or_not_at_all(path in "(/(hls|vod|assets|api)?){0,1}[ -~]{0,80}") {
             if let Some(route) = Route::parse(&path) {

@@ -8,10 +8,12 @@ mod error;
 mod keys;
 mod load;
 mod publish;
+mod watch;
 
 pub use error::ConfigError;
 pub use load::{ENV_PREFIX, load, parse};
 pub use publish::{CallbackDown, HookEvent, Hooks, Open, Publish};
+pub use watch::{Cluster, Watch, Watching};
 
 use crate::secret::Secret;
 use media::ladder::Ladder;
@@ -64,6 +66,10 @@ pub struct Config {
     pub vod: Vod,
     /// The tier that makes it.
     pub transcoder: Transcoder,
+    /// Who may watch.
+    pub watch: Watching,
+    /// How tiers know each other.
+    pub cluster: Cluster,
     /// What is particular to one stream, by name.
     pub streams: BTreeMap<StreamName, Stream>,
     /// What is no error, but an operator should know. Not a key: for whoever can log, which is after loading.
@@ -235,8 +241,10 @@ pub struct Stream {
     pub projection: Option<Projection>,
     /// How two eyes share the picture, whatever the encoder says.
     pub stereo: Option<Stereo>,
-    /// Whether the watch page lists it.
-    pub listed: bool,
+    /// Who may watch it and its recordings.
+    pub watch: Option<Watch>,
+    /// Whether the watch page and `/api/streams` list it and its recordings.
+    pub listed: Option<bool>,
     /// Whether it has an audio rendition.
     pub audio: Audio,
 }
@@ -386,7 +394,8 @@ impl Config {
         self.transcoder.rescan_s.unwrap_or(if self.ingest().starts_with("file:") { 10 } else { 300 })
     }
 
-    /// What is particular to a stream, with what is general filled in: `record` and `ladder` are always there.
+    /// What is particular to a stream, with what is general filled in: `record` and `ladder` are always there. Who may watch
+    /// it is [`Self::watching`]'s.
     pub fn stream(&self, name: &StreamName) -> Stream {
         let mut stream = self.streams.get(name).cloned().unwrap_or_default();
         stream.record.get_or_insert(self.record);
@@ -437,6 +446,8 @@ impl Default for Config {
             queue: Queue::default(),
             vod: Vod::default(),
             transcoder: Transcoder::default(),
+            watch: Watching::default(),
+            cluster: Cluster::default(),
             streams: BTreeMap::new(),
             warnings: Vec::new(),
         }
@@ -515,7 +526,7 @@ impl Default for Log {
 impl Default for Stream {
     fn default() -> Self {
         let (key, record, ladder, projection, stereo) = (None, None, None, None, None);
-        Self { key, record, ladder, projection, stereo, listed: true, audio: Audio::Auto }
+        Self { key, record, ladder, projection, stereo, watch: None, listed: None, audio: Audio::Auto }
     }
 }
 

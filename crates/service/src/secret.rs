@@ -41,6 +41,43 @@ pub fn same(mine: &[u8], given: &[u8]) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(mine, given).is_ok()
 }
 
+/// Several secrets, in order; in a file also one alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Secrets(Vec<Secret>);
+
+impl Secrets {
+    /// Hides `texts`.
+    pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(texts.into_iter().map(Secret::new).collect())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The texts themselves, for the one place that needs them.
+    pub fn expose(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(Secret::expose)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secrets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            One(Secret),
+            Many(Vec<Secret>),
+        }
+        Ok(match Given::deserialize(deserializer)? {
+            Given::One(secret) => Self(vec![secret]),
+            Given::Many(secrets) => Self(secrets),
+        })
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(HIDDEN)

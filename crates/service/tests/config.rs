@@ -66,8 +66,26 @@ fn values_outside_a_file_are_toml_or_else_text() {
     assert_eq!(config.machine.metadata, Metadata::At("http://127.0.0.1:1338".to_owned()));
     assert_eq!(config.log.format, LogFormat::Json);
     let foo = config.stream(&"Foo".parse().unwrap());
-    assert_eq!((foo.listed, foo.audio, foo.record), (false, Audio::Off, Some(Record::All)));
+    assert_eq!((foo.listed, foo.audio, foo.record), (Some(false), Audio::Off, Some(Record::All)));
     assert_eq!(foo.key, Some(Secret::new("true")));
+}
+
+#[test]
+fn secrets_of_links_are_one_or_a_list() {
+    let (one, two) = ("0123456789abcdef", "fedcba9876543210");
+    for (set, expected) in [
+        (format!("watch.secrets={one}"), vec![one]),
+        ("watch.secrets=1234567890123456".to_owned(), vec!["1234567890123456"]),
+        (format!("watch.secrets=\"{two}\""), vec![two]),
+        (format!("watch.secrets=[\"{two}\", \"{one}\"]"), vec![two, one]),
+        ("watch.secrets=[]".to_owned(), vec![]),
+    ] {
+        let config = config("", &[], &[&set]).unwrap();
+        assert_eq!(config.watch.secrets.expose().collect::<Vec<_>>(), expected, "{set}");
+    }
+    let config = config("", &[("LIVE360_WATCH__SECRETS", one), ("LIVE360_CLUSTER__SECRET", two)], &[]).unwrap();
+    assert_eq!(config.watch.secrets.expose().collect::<Vec<_>>(), [one]);
+    assert_eq!(config.cluster.secret, Some(Secret::new(two)));
 }
 
 #[test]
@@ -75,7 +93,7 @@ fn streams_come_from_every_layer() {
     let file = "[streams.foo]\nrecord = \"off\"\n[streams.bar]\nprojection = \"flat\"\nstereo = \"lr\"";
     let config = config(file, &[("LIVE360_STREAMS__FOO__KEY", "s")], &["streams.foo.listed=false"]).unwrap();
     let foo = config.stream(&"foo".parse().unwrap());
-    assert_eq!((foo.record, foo.key, foo.listed), (Some(Record::Off), Some(Secret::new("s")), false));
+    assert_eq!((foo.record, foo.key, foo.listed), (Some(Record::Off), Some(Secret::new("s")), Some(false)));
     assert!(config.stream(&"bar".parse().unwrap()).projection.is_some());
 }
 
@@ -187,6 +205,17 @@ fn wrong_values_are_named_with_what_is_allowed() {
             "admin.token = (hidden) (--set): allowed is a text that is not empty, or where it is, as \"file:PATH\" or \
              \"credential:NAME\"",
         ),
+        ("watch.mode=closed", "watch.mode = \"closed\" (--set): allowed is one of \"open\", \"unlisted\", \"signed\""),
+        (
+            "watch.secrets=[\"hunter2\"]",
+            "watch.secrets = (hidden) (--set): allowed is a text of 16 to 256 letters, digits and signs (ASCII; blanks not at \
+             its ends), or where it is, as \"file:PATH\" or \"credential:NAME\", or a list of at most 8 such",
+        ),
+        (
+            "cluster.secret=hunter2",
+            "cluster.secret = (hidden) (--set): allowed is a text of 16 to 256 letters, digits and signs (ASCII; blanks not \
+             at its ends), or where it is, as \"file:PATH\" or \"credential:NAME\"",
+        ),
     ] {
         check_set_error(set, expected);
     }
@@ -232,6 +261,12 @@ fn values_must_fit_each_other() {
     ] {
         check_error("", &[], sets, expected);
     }
+    check_error(
+        "[streams.foo]\nwatch = \"unlisted\"\nlisted = true",
+        &[],
+        &[],
+        "streams.foo.listed = true (x.toml): allowed is false, or to leave it out, since streams.foo.watch is \"unlisted\"",
+    );
     let group = format!("edge.target_group={GROUP}");
     let words = format!(
         "edge.target_group = \"{GROUP}\" (--set): allowed is a target group if edge.target_id or machine.metadata \
@@ -252,7 +287,8 @@ fn unknown_keys_are_named_with_what_there_is() {
         (
             "port=1",
             "port = 1 (--set): there is no such key; there are data_dir, ladder, record, record_lost_s, tls, log, origin, \
-             publish, hooks, edge, acme, admin, machine, hls, storage, retention, queue, vod, transcoder, streams",
+             publish, hooks, edge, acme, admin, machine, hls, storage, retention, queue, vod, transcoder, watch, cluster, \
+             streams",
         ),
         ("hls.part_ms.x=1", "hls.part_ms.x = 1 (--set): there is no such key; did you mean hls.part_ms?"),
         ("hls=1", "hls = 1 (--set): there is no such key; it is a table that holds other keys"),
@@ -260,6 +296,10 @@ fn unknown_keys_are_named_with_what_there_is() {
             "streams.a b.key=hunter2",
             "streams.a b.key = (hidden) (--set): there is no such key; stream name \"a b\" is not allowed: use 1 to 64 of \
              a-z A-Z 0-9 _ -",
+        ),
+        (
+            "cluster.sekret=hunter2",
+            "cluster.sekret = (hidden) (--set): there is no such key; did you mean cluster.secret?",
         ),
         (
             "streams.foo.kye=hunter2",
@@ -288,8 +328,8 @@ fn errors_say_where_the_value_was_given() {
     let env = [("LIVE360_origin__HTTP", "80")];
     check_error("", &env, &[], &format!("origin.http = 80 (environment LIVE360_origin__HTTP): {address}"));
     let env = [("LIVE360_HLS_PART_MS", "80")];
-    let top = "data_dir, ladder, record, record_lost_s, tls, log, origin, publish, hooks, edge, acme, admin, machine, hls, storage, \
-               retention, queue, vod, transcoder, streams";
+    let top = "data_dir, ladder, record, record_lost_s, tls, log, origin, publish, hooks, edge, acme, admin, machine, \
+               hls, storage, retention, queue, vod, transcoder, watch, cluster, streams";
     let expected = format!("hls_part_ms = 80 (environment LIVE360_HLS_PART_MS): there is no such key; there are {top}");
     check_error("", &env, &[], &expected);
 }
@@ -320,6 +360,8 @@ fn a_config_never_prints_its_secrets() {
         "publish.callback_secret",
         "hooks.secret",
         "publish.jwt_secret",
+        "watch.secrets",
+        "cluster.secret",
     ];
     let sets: Vec<String> = all.iter().map(|key| format!("{key}=hunter2hunter2hunter2hunter2hunter2")).collect();
     let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
@@ -388,8 +430,9 @@ fn the_sample_file_documents_every_key_with_a_form_that_is_accepted() {
     let shown: Table = uncommented().parse().unwrap();
     assert_eq!(keys("", &shown), keys("", &all));
     // Every optional key is named here, so that a new one can't be left out of the sample.
-    let Stream { key, record, ladder, projection, stereo, listed: _, audio: _ } =
+    let Stream { key, record, ladder, projection, stereo, watch, listed, audio: _ } =
         config.streams.values().next().unwrap().clone();
+    assert!(watch.is_some() && listed.is_some() && config.cluster.secret.is_some());
     assert!(key.is_some() && record.is_some() && ladder.is_some() && projection.is_some() && stereo.is_some());
     let (admin, origin, storage) = (&config.admin, &config.origin, &config.storage);
     assert!(admin.http.is_some() && admin.token.is_some() && origin.peer.is_some());

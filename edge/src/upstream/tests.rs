@@ -8,7 +8,7 @@ const MINUTE: Wait = Wait { head: Duration::from_secs(60), held: false, past: fa
 const MOMENT: Wait = Wait { head: Duration::from_millis(20), held: false, past: false };
 
 fn upstream_of(origins: &[String]) -> Result<Upstream, BadOrigin> {
-    Upstream::new(origins, "live360-me".to_owned())
+    Upstream::new(origins, "live360-me".to_owned(), &Trust::default())
 }
 
 fn key() -> Key {

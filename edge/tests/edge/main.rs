@@ -14,3 +14,4 @@ mod tiers;
 mod viewer;
 mod vod;
 mod walk;
+mod watch;

@@ -13,7 +13,7 @@ use media::ladder::Rendition;
 use media::name::StreamName;
 use media::route::Route;
 use serde_json::{Value, json};
-use service::config::{Audio, Config, Record};
+use service::config::{Audio, Config, Record, Watch};
 use service::hooks::Hooks;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -101,8 +101,25 @@ impl Registry {
     /// What `/api/streams` says.
     pub(crate) fn list(&self) -> Value {
         let streams: Vec<Arc<Stream>> = self.streams().values().cloned().collect();
-        let streams: Vec<Value> = streams.iter().filter_map(|stream| describe(stream, &self.recorder)).collect();
-        json!({ "streams": streams, "assets": self.recorder.assets() })
+        let streams: Vec<Value> = streams
+            .iter()
+            .filter_map(|stream| {
+                let (watch, _) = self.config.watching(Route::Multivariant(stream.name.clone()).owner());
+                let entry = stream.listed().then(|| describe(stream, &self.recorder))?;
+                Some(mark(entry?, watch))
+            })
+            .collect();
+        let assets = self.recorder.assets(|id, entry| {
+            let watch = self.listed_as(&Route::Vod(id.to_owned()))?;
+            Some(mark(entry, watch))
+        });
+        json!({ "streams": streams, "assets": assets })
+    }
+
+    /// Who may watch what is at this address; `None` if it is not to be listed.
+    fn listed_as(&self, route: &Route) -> Option<Watch> {
+        let (watch, listed) = self.config.watching(route.owner());
+        listed.then_some(watch)
     }
 
     /// What `/stat` says.
@@ -165,7 +182,7 @@ impl Registry {
                 projection: stream.projection,
                 stereo: stream.stereo,
             },
-            listed: stream.listed,
+            listed: self.listed_as(&Route::Multivariant(name.clone())).is_some(),
             dir: self.folder().join(name.as_str()),
             program: self.program.clone(),
             recorder: self.recorder.clone(),
@@ -223,6 +240,14 @@ impl Ingest for Door {
     }
 }
 
+/// Says in an entry of `/api/streams` that it can't be watched without a token.
+fn mark(mut entry: Value, watch: Watch) -> Value {
+    if let (Watch::Signed, Some(fields)) = (watch, entry.as_object_mut()) {
+        fields.insert("watch".to_owned(), json!(watch));
+    }
+    entry
+}
+
 /// A stream's entry in `/api/streams`; `None` before there is something to play.
 fn describe(stream: &Stream, recorder: &Recorder) -> Option<Value> {
     let core = stream.core();
@@ -251,7 +276,7 @@ fn describe(stream: &Stream, recorder: &Recorder) -> Option<Value> {
     let mut entry = json!({
         "name": stream.name, "state": state, "url": Route::Multivariant(stream.name.clone()).to_string(),
         "since": date(since), "projection": layout.projection, "stereo": layout.stereo, "rungs": rungs,
-        "listed": stream.listed(),
+        "listed": true,
     });
     if let (Some(asset), Some(fields)) = (asset, entry.as_object_mut()) {
         fields.insert("asset".to_owned(), Value::String(asset));

@@ -101,12 +101,13 @@ impl Catalog {
         self.assets().contains_key(id)
     }
 
-    /// The newest assets, newest first.
-    pub(crate) fn list(&self) -> Vec<Value> {
+    /// The newest assets, newest first, as `show` makes them of their ids and entries; those of which it makes nothing are
+    /// left out.
+    pub(crate) fn list(&self, show: impl Fn(&str, Value) -> Option<Value>) -> Vec<Value> {
         let assets = self.assets();
-        let mut all: Vec<&Asset> = assets.values().collect();
-        all.sort_by_cached_key(|asset| std::cmp::Reverse(asset.start()));
-        all.into_iter().take(ASSETS_LISTED_MAX).map(Asset::listed).collect()
+        let mut all: Vec<(&String, &Asset)> = assets.iter().collect();
+        all.sort_by_cached_key(|(_, asset)| std::cmp::Reverse(asset.start()));
+        all.into_iter().filter_map(|(id, asset)| show(id, asset.listed())).take(ASSETS_LISTED_MAX).collect()
     }
 
     /// When to look again.
@@ -199,6 +200,10 @@ impl Catalog {
 mod tests {
     use super::*;
 
+    fn all(_: &str, entry: Value) -> Option<Value> {
+        Some(entry)
+    }
+
     #[test]
     fn keys_and_ids_go_both_ways_and_other_keys_are_none() {
         assert_eq!(id(&key("foo-20261120T172500Z")), Some("foo-20261120T172500Z"));
@@ -218,8 +223,12 @@ mod tests {
         ] {
             catalog.add(text.as_bytes());
         }
-        let ids: Vec<Value> = catalog.list().iter().map(|entry| entry["id"].clone()).collect();
-        assert_eq!(ids, ["a-2", "a-1"]);
+        let ids = |hidden: &str| -> Vec<Value> {
+            let shown = catalog.list(|id, entry| (id != hidden).then_some(entry));
+            shown.into_iter().map(|entry| entry["id"].clone()).collect()
+        };
+        assert_eq!(ids(""), ["a-2", "a-1"]);
+        assert_eq!(ids("a-2"), ["a-1"]);
     }
 
     #[tokio::test]
@@ -248,7 +257,7 @@ mod tests {
         }
         let catalog = Catalog::default();
         catalog.refresh(&objects).await.unwrap();
-        assert_eq!(catalog.list().len(), 40);
+        assert_eq!(catalog.list(all).len(), 40);
         let unreadable: Vec<String> = catalog.unreadable().keys().cloned().collect();
         assert_eq!(unreadable, ["a-long", "b-other"]);
         write("a-long", r#"{"id":"a-long","start":"2026"}"#.to_owned()).await;
@@ -284,7 +293,7 @@ mod tests {
         let look = async || {
             catalog.refresh(&objects).await.unwrap();
             catalog.count(&objects).await.unwrap();
-            let entry = catalog.list().remove(0);
+            let entry = catalog.list(all).remove(0);
             (entry["state"].as_str().unwrap().to_owned(), entry["progress"].as_f64(), catalog.every())
         };
         write("instant").await;

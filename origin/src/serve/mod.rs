@@ -1,7 +1,8 @@
 //! What edges pull: playlists, inits, segments and parts over plain HTTP.
 //!
 //! Requests are read by [`media::route`], answered from [`crate::live`]; how long something may be kept stands in the
-//! constants here and nowhere else. Knows no RTMP.
+//! constants here and nowhere else. With a secret that the tiers share nobody else is answered; who may watch what is the
+//! edge's matter. Knows no RTMP.
 
 mod directives;
 mod playlists;
@@ -14,6 +15,7 @@ use http::{Response, StatusCode};
 use media::ladder::Rendition;
 use media::name::StreamName;
 use media::route::{File, Route};
+use service::cluster::{Caller, Trust};
 use service::http::{Body, Content, Handler, error, json};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -36,12 +38,14 @@ const PAGE_FILE_CACHE: &str = "public, max-age=31536000, immutable";
 pub(crate) struct Server {
     registry: Arc<Registry>,
     replay: Replay,
+    /// Who is answered, if not everybody.
+    trust: Trust,
     shutdown: CancellationToken,
 }
 
 impl Server {
-    pub(crate) fn new(registry: Arc<Registry>, replay: Replay, shutdown: CancellationToken) -> Self {
-        Self { registry, replay, shutdown }
+    pub(crate) fn new(registry: Arc<Registry>, replay: Replay, trust: Trust, shutdown: CancellationToken) -> Self {
+        Self { registry, replay, trust, shutdown }
     }
 
     async fn hls(&self, request: &Parts, name: &StreamName, rendition: Rendition, file: &File) -> Response<Body> {
@@ -89,6 +93,11 @@ impl Server {
 
 impl Handler for Server {
     async fn handle(&self, request: Parts, _peer: SocketAddr) -> Response<Body> {
+        match self.trust.judge(&request.headers) {
+            Caller::Tier => {}
+            Caller::Stranger if !self.trust.is_on() => {}
+            caller => return caller.refuse("origin"),
+        }
         match Route::parse(request.uri.path()) {
             Some(Route::Page) => page(&request, Some(player::page()), PAGE_CACHE),
             Some(Route::PageFile(name)) => page(&request, player::file(&name), PAGE_FILE_CACHE),

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, header};
 use media::hls::reload::{Answer, Ask, judge};
 use media::ladder::Rendition;
+use media::projection::Layout;
 use media::route::File;
 use service::http::{Body, Content, accepts_gzip, error};
 use std::sync::Arc;
@@ -20,16 +21,20 @@ const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 /// EXT-X-SESSION-DATA under which an ended stream names its recording's playlist.
 const ASSET_DATA_ID: &str = "live360.asset";
 
+/// How the picture lies: a stream may be listed nowhere else.
+const PROJECTION_DATA_ID: &str = "live360.projection";
+const STEREO_DATA_ID: &str = "live360.stereo";
+
 /// The multivariant playlist; `asset` is where an ended stream can be seen again.
 pub(super) async fn multivariant(stream: &Stream, asset: Option<String>, request: &Parts) -> Response<Body> {
     let playlist = stream.core().multivariant(stream.name.as_str());
     match playlist {
         Some(playlist) => {
-            let mut text = playlist.render();
-            if let Some(url) = asset {
-                text.push_str(&format!("#EXT-X-SESSION-DATA:DATA-ID=\"{ASSET_DATA_ID}\",VALUE=\"{url}\"\n"));
-            }
-            answer(&Shown::once(text), request).await
+            let Layout { projection, stereo } = stream.core().layout();
+            let (projection, stereo) = (projection.to_string(), stereo.to_string());
+            let mut session = vec![(PROJECTION_DATA_ID, &*projection), (STEREO_DATA_ID, &*stereo)];
+            session.extend(asset.as_deref().map(|url| (ASSET_DATA_ID, url)));
+            answer(&Shown::once(playlist.render_with(&session)), request).await
         }
         None => not_yet(),
     }

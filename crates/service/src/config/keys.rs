@@ -2,6 +2,7 @@
 //!
 //! Pure. Types and defaults are the parent module's.
 
+use crate::secret::Source;
 use media::ladder::Ladder;
 use media::name::StreamName;
 use serde::Deserialize as _;
@@ -21,6 +22,10 @@ pub(super) enum Rule {
     Text(&'static str),
     /// The same, never shown; or where it is kept.
     Secret,
+    /// A secret that must be hard to guess and may stand in a header.
+    LongSecret,
+    /// A list of such, or one alone.
+    LongSecrets,
     /// An IP address and a port.
     Address,
     /// A list of other servers, each as `http://HOST:PORT`.
@@ -122,11 +127,15 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("vod.effort", Rule::Word(&["veryfast", "fast", "medium", "slow"], &[])),
     ("transcoder.hold_s", Rule::Whole(2, 43_200, "seconds")),
     ("transcoder.rescan_s", Rule::Whole(1, 86_400, "seconds")),
+    ("watch.mode", WATCH),
+    ("watch.secrets", Rule::LongSecrets),
+    ("cluster.secret", Rule::LongSecret),
     ("streams.*.key", Rule::Secret),
     ("streams.*.record", RECORD),
     ("streams.*.ladder", Rule::Ladder),
     ("streams.*.projection", Rule::Word(&["equirect", "hequ", "dfisheye", "cubemap", "flat"], &[])),
     ("streams.*.stereo", Rule::Word(&["mono", "tb", "lr"], &[])),
+    ("streams.*.watch", WATCH),
     ("streams.*.listed", Rule::Flag),
     ("streams.*.audio", Rule::Word(&["auto", "off"], &[])),
 ];
@@ -135,6 +144,15 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
 const HOOKS_MAX: usize = 8;
 
 const DAYS: Rule = Rule::Whole(0, 36_500, "days; 0 for ever");
+
+const WATCH: Rule = Rule::Word(&["open", "unlisted", "signed"], &[]);
+
+/// Length of a [`Rule::LongSecret`], in characters: what tells of it (a signed link, an answer) must not be enough to guess
+/// it, and it must fit in a header.
+const SECRET_CHARS: std::ops::RangeInclusive<usize> = 16..=256;
+
+/// Most secrets in a list: a link that nobody signed is checked against each.
+const SECRETS_MAX: usize = 8;
 
 const RECORD: Rule = Rule::Word(&["all", "source", "off"], &[]);
 
@@ -216,14 +234,27 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 impl Rule {
-    /// Whether values under it are text, so that `12` or `true` from the command line is meant as text.
-    pub(super) fn wants_text(self) -> bool {
-        matches!(self, Self::Text(_) | Self::Secret)
+    /// Whether values under it are text, so that `12` or `true` (which `value` was read as) from the command line is meant
+    /// as text.
+    pub(super) fn wants_text(self, value: &Value) -> bool {
+        match self {
+            Self::Text(_) | Self::Secret | Self::LongSecret => true,
+            Self::LongSecrets => !value.is_array(),
+            _ => false,
+        }
     }
 
     /// Whether values under it must not be shown.
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret)
+        matches!(self, Self::Secret | Self::LongSecret | Self::LongSecrets)
+    }
+
+    /// Judges a secret itself, wherever it was.
+    pub(super) fn takes_secret(self, text: &str) -> bool {
+        match self {
+            Self::LongSecret | Self::LongSecrets => is_long_secret(text),
+            _ => true,
+        }
     }
 
     /// Judges one value.
@@ -240,6 +271,14 @@ impl Rule {
             }
             Self::Flag => value.is_bool(),
             Self::Text(_) | Self::Secret => text.is_some_and(|text| !text.is_empty()),
+            // What is in a file is judged when it is read.
+            Self::LongSecret => text.is_some_and(may_be_long_secret),
+            Self::LongSecrets => match value.as_array() {
+                Some(list) => {
+                    list.len() <= SECRETS_MAX && list.iter().all(|text| text.as_str().is_some_and(may_be_long_secret))
+                }
+                None => text.is_some_and(may_be_long_secret),
+            },
             Self::Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             Self::Servers => value.as_array().is_some_and(|list| {
                 !list.is_empty() && list.iter().all(|server| server.as_str().is_some_and(is_server))
@@ -269,7 +308,7 @@ impl Rule {
         if good { Verdict::Good } else { Verdict::Bad(self.allowed()) }
     }
 
-    fn allowed(self) -> String {
+    pub(super) fn allowed(self) -> String {
         match self {
             Self::Whole(low, high, unit) if low == high => format!("{low} {unit}"),
             Self::Whole(low, high, unit) => format!("a whole number from {low} to {high} ({unit})"),
@@ -277,9 +316,9 @@ impl Rule {
             Self::Word(words, _) => format!("one of \"{}\"", words.join("\", \"")),
             Self::Flag => "true or false".to_owned(),
             Self::Text(what) => what.to_owned(),
-            Self::Secret => {
-                "a text that is not empty, or where it is, as \"file:PATH\" or \"credential:NAME\"".to_owned()
-            }
+            Self::Secret => format!("a text that is not empty, {ELSEWHERE}"),
+            Self::LongSecret => format!("{LONG_SECRET}, {ELSEWHERE}"),
+            Self::LongSecrets => format!("{LONG_SECRET}, {ELSEWHERE}, or a list of at most {SECRETS_MAX} such"),
             Self::Address => {
                 "an IP address and a port, as \"127.0.0.1:8080\", \"[::1]:8080\" or \"0.0.0.0:0\"".to_owned()
             }
@@ -312,6 +351,22 @@ impl Rule {
             }
         }
     }
+}
+
+/// How a secret is kept elsewhere than in the config.
+const ELSEWHERE: &str = "or where it is, as \"file:PATH\" or \"credential:NAME\"";
+
+/// What [`is_long_secret`] takes.
+const LONG_SECRET: &str = "a text of 16 to 256 letters, digits and signs (ASCII; blanks not at its ends)";
+
+/// Whether it is one, or says where one is.
+fn may_be_long_secret(text: &str) -> bool {
+    is_long_secret(text) || !matches!(Source::of(text), Ok(Source::Given))
+}
+
+fn is_long_secret(text: &str) -> bool {
+    let plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    SECRET_CHARS.contains(&text.len()) && plain && text.trim() == text
 }
 
 fn judge_ladder(value: &Value, rule: Rule) -> Verdict {
@@ -487,6 +542,18 @@ mod tests {
             "sqs://a/b/c",
         ] {
             assert!(!is_queue(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn long_secrets_are_hard_to_guess_and_fit_in_a_header() {
+        for good in ["0123456789abcdef", "four plain words here!", &"x".repeat(256)] {
+            assert!(is_long_secret(good), "{good}");
+        }
+        for bad in
+            ["", "0123456789abcde", " 0123456789abcdef", "0123456789abcdéf", "0123456789\nabcdef", &"x".repeat(257)]
+        {
+            assert!(!is_long_secret(bad), "{bad}");
         }
     }
 

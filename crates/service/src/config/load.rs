@@ -4,7 +4,7 @@
 //! remembers where it came from, so that an error can say which of the three to mend.
 
 use super::keys::{self, Rule, Verdict};
-use super::{Config, ConfigError, Metadata, Tls};
+use super::{Config, ConfigError, Metadata, Tls, Watch};
 use crate::hashed::Hashed;
 use crate::secret::{Files, HIDDEN};
 use std::collections::BTreeMap;
@@ -120,7 +120,7 @@ impl Given {
         let plain = || Value::String(text.to_owned());
         let value = match text.trim().parse::<Value>() {
             Ok(Value::String(quoted)) => Value::String(quoted),
-            Ok(_) if keys::rule(&key).is_some_and(Rule::wants_text) => plain(),
+            Ok(value) if keys::rule(&key).is_some_and(|rule| rule.wants_text(&value)) => plain(),
             Ok(value) => value,
             Err(_) => plain(),
         };
@@ -151,9 +151,8 @@ impl Given {
     fn config(self) -> Result<Config, ConfigError> {
         let (mut root, mut warnings) = (Table::new(), Vec::new());
         for (key, (value, from)) in &self.values {
-            let secret = value.as_str().filter(|_| keys::rule(key).is_some_and(Rule::is_secret));
-            let value = match secret {
-                Some(text) => self.secret(key, text, from, &mut warnings)?,
+            let value = match keys::rule(key).filter(|rule| rule.is_secret()) {
+                Some(rule) => self.secret(key, rule, (value, from), &mut warnings)?,
                 None => value.clone(),
             };
             insert(&mut root, key, value);
@@ -168,11 +167,27 @@ impl Given {
         Ok(config)
     }
 
-    /// What a secret's key stands for: the text itself, or what is in a file.
-    fn secret(&self, key: &Key, text: &str, from: &str, warnings: &mut Vec<String>) -> Result<Value, ConfigError> {
-        let read = self.secrets.resolve(text);
-        let read = read.map_err(|why| ConfigError::Secret { key: key.join("."), from: from.to_owned(), why })?;
-        warnings.extend(read.warning.map(|words| format!("{}: {words}", key.join("."))));
+    /// What a secret's key stands for: the text itself, or what is in a file; or a list of such.
+    fn secret(
+        &self,
+        key: &Key,
+        rule: Rule,
+        (value, from): (&Value, &str),
+        warnings: &mut Vec<String>,
+    ) -> Result<Value, ConfigError> {
+        if let Some(list) = value.as_array() {
+            let all = list.iter().map(|value| self.secret(key, rule, (value, from), warnings));
+            return Ok(Value::Array(all.collect::<Result<_, _>>()?));
+        }
+        let (name, from) = (key.join("."), from.to_owned());
+        let read = match self.secrets.resolve(value.as_str().unwrap_or_default()) {
+            Ok(read) => read,
+            Err(why) => return Err(ConfigError::Secret { key: name, from, why }),
+        };
+        if !rule.takes_secret(&read.text) {
+            return Err(ConfigError::Value { key: name, value: HIDDEN.to_owned(), from, allowed: rule.allowed() });
+        }
+        warnings.extend(read.warning.map(|words| format!("{name}: {words}")));
         Ok(Value::String(read.text))
     }
 
@@ -203,6 +218,13 @@ impl Given {
             return Err(self.refuse("edge.target_group", format!("\"{group}\""), allowed.to_owned()));
         }
         self.check_publish(config)?;
+        for (name, stream) in &config.streams {
+            if (stream.watch, stream.listed) == (Some(Watch::Unlisted), Some(true)) {
+                let (key, watch) = (format!("streams.{name}.listed"), format!("streams.{name}.watch"));
+                let allowed = format!("false, or to leave it out, since {watch} is \"unlisted\"");
+                return Err(self.refuse(&key, "true".to_owned(), allowed));
+            }
+        }
         self.check_tls(config)
     }
 
@@ -250,7 +272,10 @@ impl Given {
 
 fn unknown(key: &Key, value: &Value, from: &str) -> ConfigError {
     // A misspelt secret is still one.
-    let may_be_secret = matches!(key.first().map(String::as_str), Some("streams" | "admin" | "publish" | "hooks"));
+    let may_be_secret = matches!(
+        key.first().map(String::as_str),
+        Some("streams" | "admin" | "publish" | "hooks" | "watch" | "cluster")
+    );
     let value = if may_be_secret { HIDDEN.to_owned() } else { value.to_string() };
     let instead =
         if keys::is_table(key) { "it is a table that holds other keys".to_owned() } else { keys::instead_of(key) };
