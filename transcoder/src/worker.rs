@@ -11,6 +11,7 @@ use crate::leaving::{InHand, Leaving};
 use crate::meters::Meters;
 use crate::plan::Plan;
 use crate::probing::{self, Found};
+use crate::protect::Protecting;
 use crate::stores::Stores;
 use crate::task::{self, Bench, Ended};
 use crate::trouble::{Step, Trouble, fault, pause};
@@ -41,6 +42,7 @@ pub(crate) struct Worker {
     pub(crate) program: PathBuf,
     pub(crate) ladder: Ladder,
     pub(crate) effort: Effort,
+    pub(crate) protecting: Arc<Protecting>,
     pub(crate) leaving: Leaving,
     pub(crate) meters: Meters,
     /// How long a message is had before it must be extended.
@@ -305,7 +307,9 @@ impl Worker {
             return Ok((plan, false));
         }
         self.meters.doing("planning", job);
+        let protect = self.protecting.terms(job, &found.asset.name, found.protect)?;
         let planned = probing::plan(&self.stores, &self.program, found, &self.ladder, self.effort).await?;
+        let planned = Plan { protect, ..planned };
         let (plan, new) = self.stores.create_plan(planned).await?;
         let seconds = Asset::of(&plan).duration_s.unwrap_or_default();
         tracing::info!(job, source = found.key, seconds, tasks = plan.tasks.len(), "planned");
@@ -384,7 +388,8 @@ impl Worker {
     }
 
     fn bench(&self) -> Bench<'_> {
-        Bench { stores: &self.stores, program: &self.program, leaving: &self.leaving, meters: &self.meters }
+        let Self { stores, program, leaving, meters, protecting, .. } = self;
+        Bench { stores, program, leaving, meters, protecting }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod mp4;
 pub mod name;
 pub mod package;
 pub mod projection;
+pub mod protect;
 pub mod rate;
 pub mod route;
 pub mod unit;

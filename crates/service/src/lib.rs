@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod config;
 pub mod http;
+pub mod keys;
 pub mod machine;
 pub mod ready;
 pub mod secret;

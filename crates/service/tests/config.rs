@@ -151,6 +151,17 @@ fn wrong_values_are_named_with_what_is_allowed() {
              \"cubemap\", \"flat\"",
         ),
         ("admin.token=", "admin.token = (hidden) (--set): allowed is a text that is not empty"),
+        ("protect.secret=", "protect.secret = (hidden) (--set): allowed is a text that is not empty"),
+        (
+            "protect.old_secrets=hunter2",
+            "protect.old_secrets = (hidden) (--set): allowed is a list of texts that are not empty",
+        ),
+        ("protect.method=aes", "protect.method = \"aes\" (--set): allowed is one of \"off\", \"aes-128\""),
+        ("streams.foo.protect=on", "streams.foo.protect = \"on\" (--set): allowed is one of \"off\", \"aes-128\""),
+        (
+            "protect.secrt=hunter2",
+            "protect.secrt = (hidden) (--set): there is no such key; did you mean protect.secret?",
+        ),
     ] {
         check_set_error(set, expected);
     }
@@ -192,6 +203,26 @@ fn values_must_fit_each_other() {
             &["tls=acme"],
             "acme.domains = nothing (default): allowed is at least one name, as [\"live.example.org\"], since tls is \
              \"acme\"",
+        ),
+        (
+            &["protect.method=aes-128"],
+            "protect.secret = nothing (default): allowed is a secret, since protect.method is \"aes-128\": make one with \
+             `openssl rand -hex 32`, and give the same to all origins and transcoders, best as LIVE360_PROTECT__SECRET",
+        ),
+        (
+            &["streams.foo.protect=aes-128", "streams.bar.protect=off"],
+            "protect.secret = nothing (default): allowed is a secret, since streams.foo.protect is \"aes-128\": make one \
+             with `openssl rand -hex 32`, and give the same to all origins and transcoders, best as \
+             LIVE360_PROTECT__SECRET",
+        ),
+        (
+            &["protect.secret=0123456789012345678901234567890"],
+            "protect.secret = (hidden) (--set): allowed is 32 characters or more, as `openssl rand -hex 32` prints them",
+        ),
+        (
+            &["protect.old_secrets=[\"hunter2\"]"],
+            "protect.old_secrets = (hidden) (--set): allowed is 32 characters or more, as `openssl rand -hex 32` prints \
+             them",
         ),
     ] {
         check_error("", &[], sets, expected);
@@ -267,7 +298,9 @@ fn a_broken_file_or_option_is_named_without_showing_secrets() {
 
 #[test]
 fn a_config_never_prints_its_secrets() {
-    let config = config("", &[], &["admin.token=hunter2", "streams.foo.key=hunter2"]).unwrap();
+    let long = "hunter2hunter2hunter2hunter2hunter2";
+    let (secret, old) = (format!("protect.secret={long}"), format!("protect.old_secrets=[\"{long}\"]"));
+    let config = config("", &[], &["admin.token=hunter2", "streams.foo.key=hunter2", &secret, &old]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(!toml::to_string(&config).unwrap().contains("hunter2"));
 }
@@ -308,8 +341,9 @@ fn the_sample_file_documents_every_key_with_a_form_that_is_accepted() {
     let shown: Table = uncommented().parse().unwrap();
     assert_eq!(keys("", &shown), keys("", &all));
     // Every optional key is named here, so that a new one can't be left out of the sample.
-    let Stream { key, record, ladder, projection, stereo, listed: _, audio: _ } =
+    let Stream { key, record, ladder, projection, stereo, listed: _, audio: _, protect } =
         config.streams.values().next().unwrap().clone();
+    assert!(protect.is_some() && config.protect.secret.is_some());
     assert!(key.is_some() && record.is_some() && ladder.is_some() && projection.is_some() && stereo.is_some());
     let (admin, origin, storage) = (&config.admin, &config.origin, &config.storage);
     assert!(admin.http.is_some() && admin.token.is_some() && origin.peer.is_some());

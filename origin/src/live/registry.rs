@@ -10,9 +10,10 @@ use crate::record::{Recorder, asset_id};
 use media::hls::date;
 use media::ladder::Rendition;
 use media::name::StreamName;
+use media::protect::{self, Keyring, Scope};
 use media::route::Route;
 use serde_json::{Value, json};
-use service::config::{Audio, Config, Record};
+use service::config::{Audio, Config, Protection, Record};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,13 +33,15 @@ pub(crate) struct Registry {
     tasks: TaskTracker,
     shutdown: CancellationToken,
     recorder: Recorder,
+    keyring: Keyring,
 }
 
 impl Registry {
     /// No streams yet. `program` is this binary, for the ladder's children.
     pub(crate) fn new(config: Config, program: PathBuf, shutdown: CancellationToken) -> Arc<Self> {
         let recorder = Recorder::open(&config, shutdown.clone());
-        Arc::new(Self { config, program, streams: Mutex::default(), tasks: TaskTracker::new(), shutdown, recorder })
+        let (keyring, tasks) = (config.protect.keyring(), TaskTracker::new());
+        Arc::new(Self { config, program, streams: Mutex::default(), tasks, shutdown, recorder, keyring })
     }
 
     /// Takes up the streams that an earlier process left.
@@ -59,6 +62,11 @@ impl Registry {
         }
         self.recorder.finish_left();
         Ok(())
+    }
+
+    /// The secrets that keys are made from.
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// A stream by name.
@@ -140,6 +148,13 @@ impl Registry {
         if hls.dvr_s > hls.window_s && record != Record::All {
             tracing::warn!(stream = %name, "hls.dvr_s takes record = \"all\"; viewers can't go back further than hls.window_s");
         }
+        let protect = match stream.protect {
+            Some(Protection::Aes128) => {
+                let every = protect::every(self.config.protect.rotate_s, hls.segment_ms);
+                self.keyring.lock(Scope::Stream(name.as_str()), every)
+            }
+            _ => None,
+        };
         Setup {
             name: name.clone(),
             options: Options {
@@ -153,6 +168,7 @@ impl Registry {
                 audio: stream.audio == Audio::Auto,
                 projection: stream.projection,
                 stereo: stream.stereo,
+                protect,
             },
             listed: stream.listed,
             key: stream.key,
@@ -160,6 +176,7 @@ impl Registry {
             program: self.program.clone(),
             recorder: self.recorder.clone(),
             record,
+            keyring: self.keyring.clone(),
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) enum Rule {
     Text(&'static str),
     /// The same, never shown.
     Secret,
+    /// A list of such.
+    Secrets,
     /// An IP address and a port.
     Address,
     /// A list of other servers, each as `http://HOST:PORT`.
@@ -92,6 +94,10 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("hls.part_ms", Rule::Whole(100, 2000, "milliseconds")),
     ("hls.window_s", Rule::Whole(10, 3600, "seconds")),
     ("hls.dvr_s", Rule::Whole(0, 43_200, "seconds")),
+    ("protect.method", PROTECTION),
+    ("protect.secret", Rule::Secret),
+    ("protect.old_secrets", Rule::Secrets),
+    ("protect.rotate_s", Rule::Whole(1, 86_400, "seconds")),
     ("storage.ingest", Rule::Store),
     ("storage.egress", Rule::Store),
     ("retention.ingest_days", DAYS),
@@ -108,7 +114,10 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("streams.*.stereo", Rule::Word(&["mono", "tb", "lr"], &[])),
     ("streams.*.listed", Rule::Flag),
     ("streams.*.audio", Rule::Word(&["auto", "off"], &[])),
+    ("streams.*.protect", PROTECTION),
 ];
+
+const PROTECTION: Rule = Rule::Word(&["off", "aes-128"], &[]);
 
 const DAYS: Rule = Rule::Whole(0, 36_500, "days; 0 for ever");
 
@@ -199,7 +208,7 @@ impl Rule {
 
     /// Whether values under it must not be shown.
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret)
+        matches!(self, Self::Secret | Self::Secrets)
     }
 
     /// Judges one value.
@@ -216,6 +225,9 @@ impl Rule {
             }
             Self::Flag => value.is_bool(),
             Self::Text(_) | Self::Secret => text.is_some_and(|text| !text.is_empty()),
+            Self::Secrets => value.as_array().is_some_and(|list| {
+                list.iter().all(|secret| secret.as_str().is_some_and(|secret| !secret.is_empty()))
+            }),
             Self::Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             Self::Servers => value.as_array().is_some_and(|list| {
                 !list.is_empty() && list.iter().all(|server| server.as_str().is_some_and(is_server))
@@ -246,6 +258,7 @@ impl Rule {
             Self::Flag => "true or false".to_owned(),
             Self::Text(what) => what.to_owned(),
             Self::Secret => "a text that is not empty".to_owned(),
+            Self::Secrets => "a list of texts that are not empty".to_owned(),
             Self::Address => {
                 "an IP address and a port, as \"127.0.0.1:8080\", \"[::1]:8080\" or \"0.0.0.0:0\"".to_owned()
             }

@@ -4,7 +4,7 @@
 //! say which of the three to mend.
 
 use super::keys::{self, Rule, Verdict};
-use super::{Config, ConfigError, Metadata, Tls};
+use super::{Config, ConfigError, Metadata, Protection, Tls};
 use crate::secret::HIDDEN;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,6 +15,9 @@ pub const ENV_PREFIX: &str = "LIVE360_";
 
 /// Segments that playlists list at most.
 const DVR_SEGMENTS_MAX: u32 = media::window::PAST_SEGMENTS_MAX as u32;
+
+/// Shortest secret that keys are made from, in bytes.
+const SECRET_BYTES_MIN: usize = 32;
 
 /// Reads the file, if there is one, and merges it with the environment and the `--set` options.
 pub fn load(
@@ -173,7 +176,33 @@ impl Given {
                            edge by";
             return Err(self.refuse("edge.target_group", format!("\"{group}\""), allowed.to_owned()));
         }
+        self.check_protect(config)?;
         self.check_tls(config)
+    }
+
+    /// What is to be encrypted needs a secret, and a secret must not be guessed: whoever has a key could try.
+    fn check_protect(&self, config: &Config) -> Result<(), ConfigError> {
+        let protect = &config.protect;
+        let on = |protection: Option<Protection>| protection == Some(Protection::Aes128);
+        let stream = config.streams.iter().find(|(_, stream)| on(stream.protect));
+        let switch = match stream {
+            _ if on(Some(protect.method)) => Some("protect.method".to_owned()),
+            stream => stream.map(|(name, _)| format!("streams.{name}.protect")),
+        };
+        if let (Some(switch), None) = (switch, &protect.secret) {
+            let allowed = format!(
+                "a secret, since {switch} is \"aes-128\": make one with `openssl rand -hex 32`, and give the same to all \
+                 origins and transcoders, best as LIVE360_PROTECT__SECRET"
+            );
+            return Err(self.refuse("protect.secret", "nothing".to_owned(), allowed));
+        }
+        let secrets = protect.secret.iter().map(|secret| ("protect.secret", secret));
+        let old = protect.old_secrets.iter().map(|secret| ("protect.old_secrets", secret));
+        let short = secrets.chain(old).find(|(_, secret)| secret.expose().len() < SECRET_BYTES_MIN);
+        short.map_or(Ok(()), |(key, _)| {
+            let allowed = format!("{SECRET_BYTES_MIN} characters or more, as `openssl rand -hex 32` prints them");
+            Err(self.refuse(key, HIDDEN.to_owned(), allowed))
+        })
     }
 
     /// Where certificates come from must be said.
@@ -202,7 +231,7 @@ impl Given {
 
 fn unknown(key: &Key, value: &Value, from: &str) -> ConfigError {
     // A misspelt secret is still one.
-    let may_be_secret = matches!(key.first().map(String::as_str), Some("streams" | "admin"));
+    let may_be_secret = matches!(key.first().map(String::as_str), Some("streams" | "admin" | "protect"));
     let value = if may_be_secret { HIDDEN.to_owned() } else { value.to_string() };
     let instead =
         if keys::is_table(key) { "it is a table that holds other keys".to_owned() } else { keys::instead_of(key) };

@@ -13,6 +13,7 @@ fn entry(rendition: &str, msn: u64) -> Entry {
         gap: false,
         discontinuity: false,
         map: "init-0000000000000000.mp4".to_owned(),
+        key: String::new(),
         bytes: 250_000,
         first_chunk: 25_000,
     }
@@ -30,7 +31,7 @@ fn heads() -> Vec<Line> {
     };
     vec![
         Line::Session { name: "foo".to_owned(), session: "s".to_owned(), began_ms: ANCHOR, rungs: true },
-        Line::Epoch { anchor_ms: ANCHOR, target_s: 2 },
+        Line::Epoch { anchor_ms: ANCHOR, target_s: 2, protect: false },
         Line::Shape(Shape {
             fps: 30.0,
             video: vec![video("480w", 480), video("source", 960)],
