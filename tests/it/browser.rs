@@ -25,9 +25,14 @@ fn testsource(server: &Server, stream: &str) -> Child {
 }
 
 /// Opens the player's page in Chromium; `start` is called when the page says that it waits for its stream.
-async fn watch(server: &Server, stream: &str, options: &[&str], mut start: impl FnMut()) -> Value {
-    let shots = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/screenshots").join(stream);
-    let page = format!("http://{}/?url=/hls/{stream}.m3u8", server.addr("edge_http"));
+async fn watch(server: &Server, stream: &str, options: &[&str], start: impl FnMut()) -> Value {
+    watch_at(server, &format!("/hls/{stream}.m3u8"), stream, options, start).await
+}
+
+/// The same for the playlist at this address; screenshots go into the folder `shots`.
+async fn watch_at(server: &Server, url: &str, shots: &str, options: &[&str], mut start: impl FnMut()) -> Value {
+    let shots = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/screenshots").join(shots);
+    let page = format!("http://{}/?url={url}", server.addr("edge_http"));
     let mut child = Command::new("node")
         .arg(player().join("e2e/watch.mjs"))
         .args(["--url", &page, "--timeout", "120", "--shots"])
@@ -68,4 +73,24 @@ async fn the_page_waits_for_a_stream_that_starts_after_it() {
     let mut source = None;
     let seen = watch(&server, "later", &["--wait-for-stream"], || source = Some(testsource(&server, "later"))).await;
     assert_eq!(seen["playing"], true, "{seen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_plays_what_is_encrypted_while_its_key_changes_live_and_recorded() {
+    let sets = ["ladder=[\"source\"]", "protect.method=aes-128", "protect.rotate_s=2", crate::protect::SECRET];
+    let mut server = Server::all(&sets).await;
+    let mut source = testsource(&server, "locked");
+    // Some keys are past when the page is opened.
+    let listed = server.viewer().wait_segments("locked", "source", 4).await;
+    assert!(listed.text.matches("METHOD=AES-128").count() >= 4, "{}", listed.text);
+    let seen = watch(&server, "locked", &["--play", "6"], || {}).await;
+    let played = &seen["played"];
+    assert!(played["media_s"].as_f64().is_some_and(|seconds| seconds > 4.0), "{seen}");
+    assert_eq!(played["errors"], serde_json::json!({}), "{seen}");
+    source.kill().await.expect("it runs");
+    let url = crate::protect::recorded(&server, "locked").await;
+    let seen = watch_at(&server, &url, "locked", &["--play", "4"], || {}).await;
+    assert!(seen["played"]["media_s"].as_f64().is_some_and(|seconds| seconds > 3.0), "{seen}");
+    assert_eq!(seen["played"]["errors"], serde_json::json!({}), "{seen}");
+    server.assert_well();
 }

@@ -20,6 +20,6 @@ const TYPE: &str = "application/octet-stream";
 /// The key at an address, if these secrets make it.
 pub fn answer(keyring: &Keyring, route: &Route, request: &Parts) -> Option<Response<Body>> {
     let key = keyring.key(route)?;
-    counter!("live360_keys_made_total").increment(1);
+    counter!("live360_keys_given_total").increment(1);
     Some(Content::full(TYPE, CACHE, Bytes::copy_from_slice(&key)).answer(request))
 }

@@ -205,13 +205,7 @@ struct InForce<'a> {
 
 /// Writes what must stand between one segment and the next: a break, its init segment and its key where they change. As
 /// [`media::hls`] does, so that an init segment is never named where a key holds.
-fn between<'a>(
-    out: &mut String,
-    before: &mut InForce<'a>,
-    disc: u64,
-    map: Option<&'a str>,
-    key: Option<Cow<'a, str>>,
-) {
+fn between<'a>(out: &mut String, before: &mut InForce<'a>, disc: u64, map: Option<&'a str>, key: Option<Cow<'a, str>>) {
     const CLEAR: &str = "#EXT-X-KEY:METHOD=NONE";
     let breaks = disc > before.disc;
     if breaks {

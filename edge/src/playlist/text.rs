@@ -166,8 +166,10 @@ impl Text {
             let Some(twin) = others.next_if(|other| other.number == block.number) else { continue };
             // Its EXT-X-MAP may have gone with the segments before it: compared where both still say. So may have its
             // EXT-X-KEY, which stands again before the first segment.
-            let said = |text: &Self, range: &Option<Range<usize>>| range.as_ref().map(|line| text.lines(line).to_owned());
-            let same = said(self, &block.map) == said(other, &twin.map) && said(self, &block.key) == said(other, &twin.key);
+            let said =
+                |text: &Self, range: &Option<Range<usize>>| range.as_ref().map(|line| text.lines(line).to_owned());
+            let same =
+                said(self, &block.map) == said(other, &twin.map) && said(self, &block.key) == said(other, &twin.key);
             match (twin.gap, twin.core == block.core && same) {
                 (true, _) => {}
                 (false, true) => agreed = Some(true),

@@ -89,3 +89,58 @@ impl Output {
         (body, Closed { size: sealed_len(closed.size), first_chunk: 0, ..closed })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use media::protect::{Keyring, Lock, Scope};
+    use media::window::Terms;
+
+    const FIRST: u64 = 897_597_749;
+
+    /// The files of three segments of two parts each, and how they are listed.
+    fn made(lock: Option<&Lock>) -> (Vec<(File, Vec<u8>)>, media::hls::MediaPlaylist) {
+        let terms = Terms { anchor_ms: 0, target_s: 1, part_ms: 500, window_s: 60, dvr_s: 0, protect: None };
+        let mut window = Window::new(terms, FIRST, &[Rendition::Source]);
+        if let Some(lock) = lock {
+            window.protect(lock.clone());
+        }
+        window.set_init(Rendition::Source, FIRST, "0123456789abcdef", 90_000);
+        let (mut output, mut effects) = (Output::new(Rendition::Source, 45_000, 9000), Vec::new());
+        for picture in 0..30_i64 {
+            if picture % 10 == 0 {
+                window.begin(picture * 9000, false, 0);
+            }
+            let (at, msn) = (picture * 9000, FIRST + picture.unsigned_abs() / 10);
+            let data = Bytes::from(vec![picture as u8; 1000 + 7 * picture as usize]);
+            let unit = Unit { dts: at, pts: at, sync: picture % 10 == 0, data };
+            output.push(&mut window, msn, unit, &mut effects);
+        }
+        output.finish(&mut window, Some(270_000), &mut effects);
+        window.close(270_000, 0);
+        let file = |effect| match effect {
+            Effect::File { file, body, .. } => (file, body.concat()),
+            other => panic!("{other:?}"),
+        };
+        (effects.into_iter().map(file).collect(), window.playlist(Rendition::Source).unwrap())
+    }
+
+    #[test]
+    fn parts_and_segments_are_encrypted_each_by_itself_and_hold_what_they_would_hold_in_clear() {
+        let lock = Keyring::new(["a secret"]).lock(Scope::Stream("foo"), 2).unwrap();
+        let ((clear, listed), (sealed, protected)) = (made(None), made(Some(&lock)));
+        assert_eq!(clear.len(), 9);
+        for ((file, plain), (name, bytes)) in clear.iter().zip(&sealed) {
+            let (File::Segment(msn) | File::Part(msn, _)) = *file else { panic!("{file}") };
+            assert_eq!((file, lock.open(msn, bytes).as_deref()), (name, Some(&plain[..])), "{file}");
+        }
+        assert_eq!(made(Some(&lock)), (sealed.clone(), protected.clone()), "another origin makes the same");
+        let keys = |playlist: &media::hls::MediaPlaylist| -> Vec<String> {
+            playlist.segments.iter().map(|segment| segment.key.clone()).collect()
+        };
+        assert_eq!(keys(&listed), [""; 3]);
+        assert_eq!(keys(&protected), [0, 1, 2].map(|n| lock.key_file(FIRST + n).uri()));
+        assert!(keys(&protected)[0] != keys(&protected)[1] && keys(&protected)[1] == keys(&protected)[2]);
+        assert!(protected.segments.iter().all(|segment| segment.first_chunk == 0));
+    }
+}

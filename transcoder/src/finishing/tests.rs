@@ -200,3 +200,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_encrypted_has_keys_and_neither_i_frames_nor_thumbnails() {
+    use media::protect::{Keyring, Scope};
+    let plan = plan();
+    let lock = Keyring::new(["a secret"]).lock(Scope::Made(&plan.job), 3).unwrap();
+    let finished = playlists(&plan, &facts(&plan), Some(&lock)).unwrap();
+    let names: Vec<&str> = finished.media.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), 4);
+    assert!(names.iter().all(|name| name.ends_with("/index.m3u8")), "{names:?}");
+    for name in names {
+        let text = text(&finished, name);
+        let named = |number| text.matches(&format!("URI=\"{}\"", lock.key_file(number).uri())).count();
+        assert_eq!((named(0), named(3)), (2, 1), "also behind the break: {text}");
+    }
+    let bare = finished.without_thumbnails();
+    assert!(!bare.contains("I-FRAME") && !bare.contains("thumbs"), "{bare}");
+    assert!(!plan.to_json().contains("protect"), "a plan in clear is as it was");
+}

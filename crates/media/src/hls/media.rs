@@ -409,7 +409,11 @@ mod tests {
         assert!(held(&text).join(",").starts_with(expected), "{text}");
         let mut later = protected();
         later.segments.remove(0);
-        later.segments.push(Segment { map: "init-01.mp4".to_owned(), key: "../keys/5-00.key".to_owned(), ..segment(20) });
+        later.segments.push(Segment {
+            map: "init-01.mp4".to_owned(),
+            key: "../keys/5-00.key".to_owned(),
+            ..segment(20)
+        });
         let text = MediaPlaylist { media_sequence: 7, open: None, ..later }.render_delta();
         let expected = "#EXT-X-SKIP:SKIPPED-SEGMENTS=8,3,15,4,16";
         assert!(held(&text).join(",").starts_with(expected), "{text}");

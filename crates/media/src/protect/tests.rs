@@ -72,10 +72,16 @@ fn keys_and_their_names_are_functions_of_secret_scope_and_number_alone() {
         assert_eq!(lock(every).key_file(segment).to_string(), name, "{segment} by {every}");
     }
     assert_eq!(key("/hls/foo/keys/7-3f39c0d319f1dfce.key").as_deref(), Some("5b12687b25f86669a59bdd9acf429caf"));
-    assert_eq!(key("/vod/foo-20261120T172500Z/keys/7-3f39c0d319f1dfce.key").as_deref(), Some("5b12687b25f86669a59bdd9acf429caf"));
+    assert_eq!(
+        key("/vod/foo-20261120T172500Z/keys/7-3f39c0d319f1dfce.key").as_deref(),
+        Some("5b12687b25f86669a59bdd9acf429caf")
+    );
     let made = Keyring::new([SECRET]).lock(Scope::Made("foo-20261120T172500Z"), 2).unwrap();
     assert_eq!(made.key_file(14).to_string(), "7-d8f24c670c5f0e61.key");
-    assert_eq!(key("/vod/foo-20261120T172500Z/hq/keys/7-d8f24c670c5f0e61.key").as_deref(), Some("cff9ff33f156b13c4cc8875303d44518"));
+    assert_eq!(
+        key("/vod/foo-20261120T172500Z/hq/keys/7-d8f24c670c5f0e61.key").as_deref(),
+        Some("cff9ff33f156b13c4cc8875303d44518")
+    );
     assert_eq!(lock(4).terms(), Terms { every: 4, mark: 0x2d71_ded7_af38_a6c9 });
 }
 

@@ -225,9 +225,9 @@ impl Rule {
             }
             Self::Flag => value.is_bool(),
             Self::Text(_) | Self::Secret => text.is_some_and(|text| !text.is_empty()),
-            Self::Secrets => value.as_array().is_some_and(|list| {
-                list.iter().all(|secret| secret.as_str().is_some_and(|secret| !secret.is_empty()))
-            }),
+            Self::Secrets => value
+                .as_array()
+                .is_some_and(|list| list.iter().all(|secret| secret.as_str().is_some_and(|secret| !secret.is_empty()))),
             Self::Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             Self::Servers => value.as_array().is_some_and(|list| {
                 !list.is_empty() && list.iter().all(|server| server.as_str().is_some_and(is_server))

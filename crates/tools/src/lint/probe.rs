@@ -49,7 +49,8 @@ pub(super) async fn look_at(options: &Options) -> Result<(Observed, Vec<String>)
             (Some(first), playlists)
         }
     };
-    let mut observed = Observed { start, multivariant, playlists, files: Vec::new(), keys: Vec::new(), probes: Vec::new() };
+    let mut observed =
+        Observed { start, multivariant, playlists, files: Vec::new(), keys: Vec::new(), probes: Vec::new() };
     first_samples(&client, &mut observed).await;
     let length = watch_length(options, &observed);
     look_on(&client, &mut observed, length).await;

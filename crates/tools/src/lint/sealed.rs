@@ -103,7 +103,10 @@ mod tests {
         );
         let given = "#EXT-X-KEY:METHOD=AES-128,URI=\"/k2\",IV=0x00000000000000000000000000000102\n";
         check(&format!("{given}#EXTINF:2,\na\n#EXT-X-KEY:METHOD=NONE\n#EXTINF:2,\nb\n"), &[("a", "/k2", Some(0x102))]);
-        check(&format!("#EXT-X-KEY:METHOD=AES-128,URI=\"k\",IV=7\n{two}"), &[("a", "/x/y/k", None), ("b", "/x/y/k", None)]);
+        check(
+            &format!("#EXT-X-KEY:METHOD=AES-128,URI=\"k\",IV=7\n{two}"),
+            &[("a", "/x/y/k", None), ("b", "/x/y/k", None)],
+        );
         check(&format!("#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"k\"\n{two}"), &[]);
         check(&format!("#EXT-X-KEY:METHOD=AES-128,URI=\"k\",KEYFORMAT=\"com.x\"\n{two}"), &[]);
     }

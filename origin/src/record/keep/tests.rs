@@ -18,7 +18,10 @@ fn recorder(dir: &Path, shutdown: &CancellationToken) -> Recorder {
 
 fn begun() -> Vec<Line> {
     let (name, session) = ("foo".to_owned(), "s".to_owned());
-    vec![Line::Session { name, session, began_ms: ANCHOR, rungs: true }, Line::Epoch { anchor_ms: ANCHOR, target_s: 2, protect: false }]
+    vec![
+        Line::Session { name, session, began_ms: ANCHOR, rungs: true },
+        Line::Epoch { anchor_ms: ANCHOR, target_s: 2, protect: false },
+    ]
 }
 
 fn segment(msn: u64) -> Line {

@@ -30,7 +30,8 @@ fn exists(look: &Look<'_>, out: &mut Out) {
         return out.skip("there is no video");
     }
     let sealed = |segment: &Segment| segment.gap || whole_key(&segment.keys).is_some();
-    if look.video_renditions().all(|rendition| rendition.latest().media.segments.iter().all(sealed)) {
+    let mut videos = look.video_renditions().peekable();
+    if videos.peek().is_some() && videos.all(|rendition| rendition.latest().media.segments.iter().all(sealed)) {
         return out.skip("segments are encrypted as a whole: no I-frame in them can be decrypted by itself");
     }
     out.check(

@@ -9,7 +9,11 @@ use media::protect::KEY_BYTES;
 
 pub(super) const RULES: &[Rule] = &[
     must("V18.fetched", "the key of METHOD=AES-128 can be downloaded and has 16 bytes (§4.4.4.4)", fetched),
-    must("V18.decrypts", "what is encrypted can be decrypted with the key and IV that apply to it (§5.2, §6.3.6)", decrypts),
+    must(
+        "V18.decrypts",
+        "what is encrypted can be decrypted with the key and IV that apply to it (§5.2, §6.3.6)",
+        decrypts,
+    ),
     must("V18.map-iv", "where a key with METHOD=AES-128 holds for an EXT-X-MAP it has an IV (§4.4.4.5)", map_iv),
 ];
 
@@ -21,7 +25,9 @@ fn fetched(look: &Look<'_>, out: &mut Out) {
             key_of(fetch).is_some(),
             || Place::file(&fetch.url),
             || match fetch.success() {
-                Some(answer) => format!("it has {} bytes: answer with the key's {KEY_BYTES}, and nothing else", answer.body.len()),
+                Some(answer) => {
+                    format!("it has {} bytes: answer with the key's {KEY_BYTES}, and nothing else", answer.body.len())
+                }
                 None => format!("{}: players stop here", fetch.said()),
             },
         );
@@ -46,9 +52,9 @@ fn decrypts(look: &Look<'_>, out: &mut Out) {
     for (rendition, segment) in sealed(look) {
         let Some(url) = look.fetched(rendition, segment) else { continue };
         let there = look.fetches(&url, segment.range).iter().any(|fetch| fetch.success().is_some());
-        let key = look.sealed(&url, segment.range).and_then(|sealed| {
-            look.observed.keys.iter().filter(|fetch| fetch.url == sealed.key).find_map(key_of)
-        });
+        let key = look
+            .sealed(&url, segment.range)
+            .and_then(|sealed| look.observed.keys.iter().filter(|fetch| fetch.url == sealed.key).find_map(key_of));
         if !there || key.is_none() {
             continue;
         }
