@@ -13,11 +13,11 @@ pub(crate) const SECRET: &str = "protect.secret=0123456789abcdef0123456789abcdef
 
 /// A key for two segments of 2 s; and little work for the better ladder.
 const SETS: [&str; 7] = [
-    "ladder=[\"source\"]",
+    "ladder=[\"source\", \"160w 100k\"]",
     "protect.method=aes-128",
     "protect.rotate_s=4",
     SECRET,
-    "vod.ladder=[\"160w 100k\"]",
+    "vod.ladder=[\"source\", \"160w 100k\"]",
     "vod.effort=veryfast",
     "transcoder.rescan_s=1",
 ];
