@@ -280,7 +280,8 @@ impl Documents {
 
 impl Shared {
     async fn bring(&self, key: &Key, prefer: &[usize], trail: &Trail) -> Result<Document, Failure> {
-        let wait = Wait { head: QUICK_WAIT, held: false, past: matches!(key.route, Route::Vod(_)) };
+        let wait =
+            Wait { head: QUICK_WAIT, held: false, past: matches!(key.route, Route::Vod(_) | Route::VodKey { .. }) };
         let answer = async {
             if let Route::Vod(_) = &key.route
                 && let Some((head, feed)) = self.vod.get(key).await?

@@ -170,7 +170,7 @@ impl Hub {
 
     /// Origins of a stream, those first that lead it.
     pub(crate) fn prefer(&self, route: &Route) -> Vec<usize> {
-        let (Route::Multivariant(name) | Route::Hls(name, ..)) = route else { return Vec::new() };
+        let (Route::Multivariant(name) | Route::Hls(name, ..) | Route::Key(name, _)) = route else { return Vec::new() };
         let room = self.lock().by_name.get(name).cloned();
         room.map(|room| room.group()).unwrap_or_default()
     }

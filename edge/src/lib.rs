@@ -184,7 +184,8 @@ impl Edge {
         });
         let hosts = config.edge.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         let (meters, closing) = (Meters::default(), shutdown.child_token());
-        let parts = FrontParts { own, hosts, gate, policy, depot, documents, hub, meters, closing };
+        let keyring = config.protect.keyring();
+        let parts = FrontParts { own, hosts, gate, policy, depot, documents, hub, keyring, meters, closing };
         let front = Front { parts: Arc::new(parts) };
         let ledgers = [media_ledger, texts];
         let state = State { front, ledgers, upstream, tls };

@@ -179,6 +179,71 @@ mod tests {
         assert_eq!(compose(&[], &text, 0, Shift::default(), Told::default()), playlist.render());
     }
 
+    /// A playlist of an encrypted stream whose key changes with every fifth segment.
+    fn sealed(first: u64) -> MediaPlaylist {
+        let key = |msn: u64| format!("../keys/{}-0123456789abcdef.key", msn / 5);
+        let part = |msn: u64, n: u32| PartLine { uri: format!("{msn}.{n}.m4s"), seconds: 0.5, independent: n == 0 };
+        let segment = |msn: u64| Segment {
+            uri: format!("{msn}.m4s"),
+            seconds: 2.0,
+            map: format!("init-{:016x}.mp4", msn / 22),
+            key: key(msn),
+            discontinuity: msn % 22 == 0,
+            parts: if msn > 38 { (0..4).map(|n| part(msn, n)).collect() } else { Vec::new() },
+            ..Segment::default()
+        };
+        let open = Segment { parts: vec![part(45, 0)], ..segment(45) };
+        MediaPlaylist {
+            target_s: 2,
+            part_ms: 500,
+            media_sequence: first,
+            discontinuity_sequence: (first - 1) / 22,
+            segments: (first..45).map(segment).collect(),
+            open: Some(open),
+            ..MediaPlaylist::default()
+        }
+    }
+
+    #[test]
+    fn keys_of_our_own_origin_are_passed_on_as_it_says_them() {
+        for first in [5, 20, 21, 23] {
+            let playlist = sealed(first);
+            let text = read(&playlist.render()).unwrap();
+            assert_eq!(delta(&text).unwrap(), playlist.render_delta(), "{first}");
+            assert_eq!(compose(&[], &text, 0, Shift::default(), Told::default()), playlist.render(), "{first}");
+        }
+    }
+
+    #[test]
+    fn origins_agree_that_have_the_same_keys_wherever_their_lists_begin() {
+        let text = |playlist: &MediaPlaylist| read(&playlist.render()).unwrap();
+        let one = text(&sealed(5));
+        assert_eq!(one.agrees_with(&text(&sealed(23))), Some(true));
+        let mut other = sealed(23);
+        other.segments.iter_mut().for_each(|segment| segment.key = segment.key.replace("abcdef", "abcdee"));
+        assert_eq!(one.agrees_with(&text(&other)), Some(false));
+        other.segments.iter_mut().for_each(|segment| segment.key.clear());
+        assert_eq!(one.agrees_with(&text(&other)), Some(false));
+    }
+
+    #[test]
+    fn under_another_number_a_segment_keeps_the_iv_that_it_was_encrypted_with() {
+        let text = read(&sealed(41).render()).unwrap();
+        let shift = Shift { number: 60, disc: 0 };
+        let past = pieces(&read(&sealed(38).render()).unwrap(), 0, Shift { number: 57, disc: 0 });
+        let shown = compose(&past[..2], &text, 0, shift, Told::default());
+        let lines: Vec<&str> = shown.lines().collect();
+        for (file, key, iv) in [("95.m4s", 7, 38), ("96.m4s", 7, 39), ("101.m4s", 8, 41), ("104.m4s", 8, 44)] {
+            let at = lines.iter().position(|line| *line == file).unwrap();
+            let last = lines[..at].iter().rfind(|line| line.starts_with("#EXT-X-KEY")).unwrap();
+            let uri = format!("../keys/{key}-0123456789abcdef.key");
+            assert_eq!(*last, format!("#EXT-X-KEY:METHOD=AES-128,URI=\"{uri}\",IV=0x{iv:032x}"), "{file} in {shown}");
+        }
+        let part = lines.iter().position(|line| line.contains("105.0.m4s")).unwrap();
+        let last = lines[..part].iter().rfind(|line| line.starts_with("#EXT-X-KEY")).unwrap();
+        assert!(last.contains("/9-") && last.ends_with(&format!("IV=0x{:032x}", 45)), "{last}");
+    }
+
     /// What is told after an origin with these durations took over from one that told `told`, in seconds.
     #[track_caller]
     fn check_told(told: (f64, Option<f64>), expected: &str) {

@@ -37,6 +37,8 @@ pub(crate) enum Class {
     Segment,
     /// A part of a segment.
     Part,
+    /// A key of protected segments.
+    Key,
     /// Any playlist of a recording.
     VodPlaylist,
     /// Any other file of a recording.
@@ -95,14 +97,16 @@ impl Class {
             Route::Hls(_, _, File::Init(_)) => Self::Init,
             Route::Hls(_, _, File::Segment(_)) => Self::Segment,
             Route::Hls(_, _, File::Part(..)) => Self::Part,
+            Route::Key(..) | Route::VodKey { .. } => Self::Key,
             Route::Vod(path) if path.ends_with(".m3u8") => Self::VodPlaylist,
             Route::Vod(_) => Self::VodMedia,
         }
     }
 
-    /// Whether it is a small text that changes (a document), not a file that doesn't (a flight).
+    /// Whether it is a small text that changes, or one that must not be kept (a document), not a file that doesn't (a flight).
     pub(crate) fn is_document(self) -> bool {
-        matches!(self, Self::Streams | Self::Multivariant | Self::Playlist | Self::IFrames | Self::VodPlaylist)
+        use Class::{IFrames, Key, Multivariant, Playlist, Streams, VodPlaylist};
+        matches!(self, Streams | Multivariant | Playlist | IFrames | Key | VodPlaylist)
     }
 
     /// A name from a fixed set, for metrics.
@@ -116,6 +120,7 @@ impl Class {
             Self::Init => "init",
             Self::Segment => "segment",
             Self::Part => "part",
+            Self::Key => "key",
             Self::VodPlaylist => "vod_playlist",
             Self::VodMedia => "vod_media",
         }
@@ -151,6 +156,8 @@ impl Policy {
             Class::Playlist | Class::IFrames => row(self.part / 2, Duration::ZERO, BRIEF),
             Class::Streams => row(second, second * 30, BRIEF),
             Class::Multivariant | Class::VodPlaylist => row(second, second * 60, BRIEF),
+            // Everybody wants a new one at the same moment. It is kept for no longer than that takes.
+            Class::Key => row(second * 10, second * 60, HeaderValue::from_static(service::keys::CACHE)),
             Class::Init => row(retained, Duration::ZERO, FOREVER),
             Class::Segment => Rules { held: true, ..row(retained, Duration::ZERO, FOREVER) },
             Class::Part => Rules { held: true, ..row(retained, Duration::ZERO, self.six_targets.clone()) },
@@ -218,6 +225,10 @@ mod tests {
         check("/hls/a/source/1.m4s", ("segment", 180_000, 0, true, forever));
         check("/hls/a/source/1.0.m4s", ("part", 180_000, 0, true, "public, max-age=12"));
         check("/vod/a-20261120T172500Z/source/index.m3u8", ("vod_playlist", 1000, 60_000, false, brief));
+        let tag = "0123456789abcdef";
+        for folder in ["/hls/a", "/vod/a-20261120T172500Z", "/vod/a-20261120T172500Z/hq"] {
+            check(&format!("{folder}/keys/7-{tag}.key"), ("key", 10_000, 60_000, false, "private, no-store"));
+        }
         check("/vod/a-20261120T172500Z/source/1.m4s", ("vod_media", 3_600_000, 0, false, forever));
     }
 

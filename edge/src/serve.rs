@@ -15,10 +15,12 @@ use crate::policy::{Class, Policy, Rules};
 use crate::trail::Trail;
 use http::request::Parts;
 use http::{Response, StatusCode, Version, header};
+use media::protect::Keyring;
 use media::route::{Address, Route};
 use metrics::counter;
 use service::cluster::Caller;
 use service::http::{Body, Content, Handler, error};
+use service::keys;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -48,6 +50,8 @@ pub(crate) struct FrontParts {
     pub(crate) documents: Documents,
     /// Live media playlists.
     pub(crate) hub: Hub,
+    /// Secrets that keys of protected segments are made from, if this edge has any.
+    pub(crate) keyring: Keyring,
     /// Requests by class and outcome.
     pub(crate) meters: Meters,
     /// Cancelled when balancers are to send nobody here any more.
@@ -86,6 +90,11 @@ impl Handler for Front {
                 drop(request);
                 parts.playlist(wants, &key, peer, &trail).await
             }
+            Class::Key => match keys::answer(&parts.keyring, &key.route, &request) {
+                Some(answer) => Ok((answer, How::Hit)),
+                // Made from a secret that this edge doesn't have, or nobody's.
+                None => parts.document(&Wants::of(&request.headers), &key, class, &trail).await,
+            },
             class if class.is_document() => parts.document(&Wants::of(&request.headers), &key, class, &trail).await,
             class => parts.media(&request, &key, class, peer, &trail).await,
         };

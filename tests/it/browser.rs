@@ -78,3 +78,24 @@ async fn the_page_waits_for_a_stream_that_starts_after_it() {
     let seen = watch(&server, "later", &["--wait-for-stream"], || source = Some(testsource(&server, "later"))).await;
     assert_eq!(seen["playing"], true, "{seen}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_plays_what_is_encrypted_while_its_key_changes_live_and_recorded() {
+    let sets = ["ladder=[\"source\"]", "protect.method=aes-128", "protect.rotate_s=2", crate::protect::SECRET];
+    let mut server = Server::all(&sets).await;
+    let mut source = testsource(&server, "locked");
+    // Some keys are past when the page is opened.
+    let listed = server.viewer().wait_segments("locked", "source", 4).await;
+    assert!(listed.text.matches("METHOD=AES-128").count() >= 4, "{}", listed.text);
+    let seen = watch(&server, "locked", &["--play", "6"], || {}).await;
+    let played = &seen["played"];
+    assert!(played["media_s"].as_f64().is_some_and(|seconds| seconds > 4.0), "{seen}");
+    assert_eq!(played["errors"], serde_json::json!({}), "{seen}");
+    source.kill().await.expect("it runs");
+    let url = crate::protect::recorded(&server, "locked").await;
+    let page = format!("http://{}/?url={url}", server.addr("edge_http"));
+    let seen = look(&server, &page, "locked", &["--play", "4"]).await;
+    assert!(seen["played"]["media_s"].as_f64().is_some_and(|seconds| seconds > 3.0), "{seen}");
+    assert_eq!(seen["played"]["errors"], serde_json::json!({}), "{seen}");
+    server.assert_well();
+}

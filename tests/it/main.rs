@@ -10,6 +10,7 @@ mod failover;
 mod leaving;
 mod lint;
 mod live;
+mod protect;
 mod record;
 mod tidy;
 mod vod;

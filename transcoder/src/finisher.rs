@@ -41,12 +41,14 @@ pub(crate) async fn run(bench: Bench<'_>, plan: &Plan) -> Step<()> {
         let missing = || fault(format!("the facts of task {task} are missing"));
         facts.push(stores.facts(job, task).await?.ok_or_else(missing)?);
     }
-    let finished = finishing::playlists(plan, &facts).map_err(|error| fault(error.to_string()))?;
+    let lock = bench.protecting.lock(plan)?;
+    let finished = finishing::playlists(plan, &facts, lock.as_ref()).map_err(|error| fault(error.to_string()))?;
     let missing = |number: u32| {
         let at = usize::try_from(number).unwrap_or(usize::MAX);
         finished.missing.get(at).copied().unwrap_or(true)
     };
-    let thumbnails = sheets(stores, bench.program, plan, &facts).await?;
+    // Pictures in clear would show what is protected.
+    let thumbnails = lock.is_none() && sheets(stores, bench.program, plan, &facts).await?;
     if thumbnails {
         stores.create_file(job, thumbs::VTT, thumbs::vtt(plan, missing).into()).await.map(drop)?;
     }

@@ -10,13 +10,11 @@ use media::aac::AudioConfig;
 use media::hls::{AudioGroup, MediaPlaylist, Multivariant, Segment, Variant, iframes_vod};
 use media::ladder::Rendition;
 use media::mp4::init_audio;
+use media::protect::Lock;
 use media::rate::FrameRate;
-use media::route::File;
+use media::route::{File, MADE};
 use media::unit::VIDEO_TIMESCALE;
 use std::collections::BTreeMap;
-
-/// The folder of what is made here, below `vod/{asset}/`.
-pub const FOLDER: &str = "hq";
 
 /// Under which name the multivariant playlist says where thumbnails are; the value is relative to it.
 pub const THUMBNAILS_ID: &str = "live360.thumbnails";
@@ -60,17 +58,22 @@ impl Finished {
     }
 }
 
-/// The playlists of a plan that was checked; `facts` are those of all tasks, in any order.
-pub fn playlists(plan: &Plan, facts: &[TaskFacts]) -> Result<Finished, Unfinished> {
+/// The playlists of a plan that was checked; `facts` are those of all tasks, in any order, and `lock` is what its segments are
+/// encrypted with, if they are.
+pub fn playlists(plan: &Plan, facts: &[TaskFacts], lock: Option<&Lock>) -> Result<Finished, Unfinished> {
     let facts = in_order(plan, facts)?;
     let (mut media, mut renditions, mut variants) = (Vec::new(), Vec::new(), Vec::new());
     for (number, rung) in plan.rungs.iter().enumerate() {
         let own: Vec<Option<&RungFacts>> = facts.iter().map(|facts| facts.rungs.get(number)?.as_ref()).collect();
         // What nothing could be decoded for is no variant.
-        let Some(variant) = variant(plan, rung, &own) else { continue };
-        let playlist = playlist(plan, video(plan, &own));
+        let Some(mut variant) = variant(plan, rung, &own) else { continue };
+        let playlist = playlist(plan, video(plan, &own), lock);
         media.push((name(&rung.rendition, &File::Playlist), playlist.render_vod()));
-        media.push((name(&rung.rendition, &File::IFrames), iframes_vod(&playlist)));
+        match lock {
+            None => media.push((name(&rung.rendition, &File::IFrames), iframes_vod(&playlist))),
+            // No part of a segment can be decrypted by itself.
+            Some(_) => variant.iframes_uri.clear(),
+        }
         renditions.push(rung.rendition.clone());
         variants.push(variant);
     }
@@ -81,7 +84,7 @@ pub fn playlists(plan: &Plan, facts: &[TaskFacts]) -> Result<Finished, Unfinishe
     if let Some(sound) = &plan.sound {
         let (group, segments) = audio_rendition(plan, sound, &facts)?;
         let rendition = Rendition::Audio.to_string();
-        media.push((name(&rendition, &File::Playlist), playlist(plan, segments).render_vod()));
+        media.push((name(&rendition, &File::Playlist), playlist(plan, segments, lock).render_vod()));
         renditions.push(rendition);
         audio = Some(group);
     }
@@ -100,7 +103,7 @@ pub fn playlists(plan: &Plan, facts: &[TaskFacts]) -> Result<Finished, Unfinishe
 
 /// A rendition's file below `vod/{asset}/`.
 fn name(rendition: &str, file: &File) -> String {
-    format!("{FOLDER}/{rendition}/{file}")
+    format!("{MADE}/{rendition}/{file}")
 }
 
 /// The facts of all segments, one for each of the plan's: what each task says of the rungs that are its own.
@@ -130,7 +133,10 @@ fn in_order(plan: &Plan, facts: &[TaskFacts]) -> Result<Vec<SegmentFacts>, Unfin
     Ok(out)
 }
 
-fn playlist(plan: &Plan, segments: Vec<Segment>) -> MediaPlaylist {
+fn playlist(plan: &Plan, mut segments: Vec<Segment>, lock: Option<&Lock>) -> MediaPlaylist {
+    for (number, segment) in (0_u64..).zip(&mut segments) {
+        segment.key = lock.map(|lock| lock.key_file(number).uri()).unwrap_or_default();
+    }
     MediaPlaylist { target_s: plan.target_s, segments, ended: true, ..MediaPlaylist::default() }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! The acting part: `worker` (messages) calls `probing`, `task` and `finisher`, which drive a child (`drive`) that reads through
 //! `reader`; `reconciler` finds what no message speaks of; `stores` has the documents, `trouble` the patience; [`manage`] is what
-//! operators do.
+//! operators do. `protect` says what is encrypted, and with what.
 #![forbid(unsafe_code)]
 
 mod drive;
@@ -29,6 +29,7 @@ mod packing;
 pub mod plan;
 pub mod planning;
 mod probing;
+mod protect;
 mod reader;
 mod reconciler;
 pub mod source;
@@ -41,6 +42,7 @@ mod worker;
 
 use crate::leaving::Leaving;
 use crate::meters::Meters;
+use crate::protect::Protecting;
 use crate::reconciler::Reconciler;
 use crate::stores::Stores;
 use crate::worker::Worker;
@@ -141,6 +143,7 @@ impl Transcoder {
             ladder: config.vod.ladder.clone(),
             effort: effort(config.vod.effort),
             recordings: config.vod.sources == config::Sources::All,
+            protecting: Arc::new(Protecting::new(config)),
             leaving: Leaving::new(shutdown.clone(), notices),
             meters: Meters::default(),
             visibility: Duration::from_secs(config.transcoder.hold_s),

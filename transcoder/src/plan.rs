@@ -5,6 +5,7 @@
 
 use codec::vod::Effort;
 use media::projection::Layout;
+use media::protect;
 use serde::{Deserialize, Serialize};
 
 /// The version of the format; workers refuse others.
@@ -26,6 +27,9 @@ pub struct Plan {
     pub source: Source,
     /// How the picture lies on the sphere.
     pub layout: Layout,
+    /// How its segments are encrypted; none: they are in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protect: Option<protect::Terms>,
     /// Rungs to make, widest first.
     pub rungs: Vec<RungPlan>,
     /// What segments are meant to last.

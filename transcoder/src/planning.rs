@@ -144,6 +144,7 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, PlanError> {
         start_ms: input.start_ms.max(0),
         source: Source { key: input.source.to_owned(), reels: input.reels.iter().map(reel).collect() },
         layout,
+        protect: None,
         segment_ms: SEGMENT_MS,
         target_s: target_s(&segments, sound.as_ref().map_or(0, |sound| sound.sample_rate)),
         sound,

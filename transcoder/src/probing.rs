@@ -41,6 +41,8 @@ pub(crate) struct Found {
     pub(crate) asset: Asset,
     /// How the picture lies, if something beside the file says so.
     layout: Option<Layout>,
+    /// Whether what was recorded of it is encrypted.
+    pub(crate) protect: bool,
     /// Objects and their lengths, still without ETags where they aren't known; or why there are none.
     reels: Step<Vec<ReelPlan>>,
 }
@@ -56,7 +58,8 @@ pub(crate) async fn find(stores: &Stores, key: &str) -> Step<Option<Found>> {
             let id = source::upload_job(key, facts.etag.as_deref(), modified_ms);
             let asset = Asset { id, name: source::upload_name(key), start_ms: modified_ms, duration_s: None };
             let reel = ReelPlan { key: key.to_owned(), bytes: facts.bytes, etag: facts.etag };
-            Ok(Some(Found { key: key.to_owned(), asset, layout: None, reels: Ok(vec![reel]) }))
+            let (key, layout, protect, reels) = (key.to_owned(), None, false, Ok(vec![reel]));
+            Ok(Some(Found { key, asset, layout, protect, reels }))
         }
         Kind::Recording { name, session } => {
             let ended = match of_source(|| stores.ingest.get_all(key, source::ENDED_BYTES_MAX)).await {
@@ -69,14 +72,15 @@ pub(crate) async fn find(stores: &Stores, key: &str) -> Step<Option<Found>> {
                 Err(bad) => {
                     let id = nameless(&name, &session);
                     let asset = Asset { id, name, start_ms: modified_ms, duration_s: None };
-                    let reels = Err(bad);
-                    return Ok(Some(Found { key: key.to_owned(), asset, layout: None, reels }));
+                    let (key, layout, protect, reels) = (key.to_owned(), None, false, Err(bad));
+                    return Ok(Some(Found { key, asset, layout, protect, reels }));
                 }
             };
             let (id, name, start_ms) = (ended.job(), ended.name.clone(), ended.start_ms);
             let reels = ended.parts.into_iter().map(|part| ReelPlan { key: part.key, bytes: part.bytes, etag: None });
             let (asset, reels) = (Asset { id, name, start_ms, duration_s: None }, Ok(reels.collect()));
-            Ok(Some(Found { key: key.to_owned(), asset, layout: Some(ended.layout), reels }))
+            let (key, layout, protect) = (key.to_owned(), Some(ended.layout), ended.protect);
+            Ok(Some(Found { key, asset, layout, protect, reels }))
         }
     }
 }

@@ -113,6 +113,8 @@ pub struct Ended {
     pub parts: Vec<Part>,
     /// How the picture lies on the sphere.
     pub layout: Layout,
+    /// Whether what viewers get of it is encrypted.
+    pub protect: bool,
 }
 
 /// One FLV file.
@@ -143,6 +145,9 @@ struct Written {
     projection: Option<String>,
     #[serde(default)]
     stereo: Option<String>,
+    /// How viewers' copies are protected, if they are. Whatever it says beside nothing means that they are.
+    #[serde(default)]
+    protect: Option<String>,
 }
 
 impl Ended {
@@ -178,7 +183,8 @@ impl Ended {
             stereo: written.stereo.and_then(|text| text.parse().ok()).unwrap_or_default(),
         };
         let start_ms = utc_ms(&written.start).ok_or(BadEnded("its start is no date"))?;
-        Ok(Self { name, asset: written.asset, start_ms, parts: written.parts, layout })
+        let (asset, parts, protect) = (written.asset, written.parts, written.protect.is_some());
+        Ok(Self { name, asset, start_ms, parts, layout, protect })
     }
 
     /// The job's name, which is the asset's.

@@ -10,13 +10,15 @@ use crate::leaving::{InHand, Leaving};
 use crate::meters::Meters;
 use crate::packing::{AUDIO, Made, Packing, sound_init};
 use crate::plan::{Plan, TaskPlan};
+use crate::protect::{self, Protecting};
 use crate::reader::Reader;
 use crate::stores::Stores;
 use crate::trouble::{Step, Trouble, fault, patiently};
 use crate::work::{self, There, Work};
 use bytes::Bytes;
 use codec::vod::Job;
-use media::route::File;
+use media::protect::Lock;
+use media::route::{File, MADE};
 use service::hooks::Hooks;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,12 +50,15 @@ pub(crate) struct Bench<'a> {
     pub(crate) leaving: &'a Leaving,
     pub(crate) meters: &'a Meters,
     pub(crate) hooks: &'a Hooks,
+    pub(crate) protecting: &'a Protecting,
 }
 
 /// What is known of a task's objects so far.
 #[derive(Debug)]
 struct Known<'a> {
     plan: &'a Plan,
+    /// What its segments are encrypted with, if they are.
+    lock: Option<Lock>,
     /// By segment: facts by rung; `Some(None)` of a rung that nothing could be decoded for.
     rungs: BTreeMap<u32, Vec<Option<Option<RungFacts>>>>,
     sound: BTreeMap<u32, u64>,
@@ -63,7 +68,7 @@ struct Known<'a> {
 pub(crate) async fn run(bench: Bench<'_>, plan: &Plan, number: u32) -> Step<Ended> {
     let task = usize::try_from(number).ok().and_then(|at| plan.tasks.get(at)).copied();
     let task = task.ok_or_else(|| fault("the plan has no such task"))?;
-    let mut known = look(bench.stores, plan, &task).await?;
+    let mut known = look(bench.stores, plan, bench.protecting.lock(plan)?, &task).await?;
     let works = work::lacking(plan, &task, &known.there());
     let lacking: usize = works.iter().map(|work| work.skip.len()).sum();
     bench.meters.begin(&plan.job, number, lacking, usize::try_from(task.segments()).unwrap_or_default());
@@ -92,7 +97,7 @@ async fn encode<'a>(bench: Bench<'_>, plan: &'a Plan, work: &'a Work, known: &mu
     let reader = Reader::new(bench.stores.ingest.clone(), reels);
     let mut driver = Driver::start(bench.program, Job::Encode(job), Reels::Stored(Box::new(reader))).await?;
     let mut packing = Packing::new(plan, work)?;
-    let mut uploads = Uploads::new(bench.stores.clone(), plan.job.clone());
+    let mut uploads = Uploads::new(bench.stores.clone(), plan.job.clone(), known.lock.clone());
     let mut pace = Pace::new(plan, work, bench);
     let mut made = Vec::new();
     packing.begin(&mut made);
@@ -111,6 +116,8 @@ async fn encode<'a>(bench: Bench<'_>, plan: &'a Plan, work: &'a Work, known: &mu
                     bench.stores.create_file(&plan.job, &file, bytes).await.map(drop)?;
                 }
                 Made::Picture { rung, number, bytes, facts } => {
+                    let bytes = protect::seal(known.lock.as_ref(), number, bytes);
+                    let facts = RungFacts { bytes: bytes.len() as u64, ..facts };
                     // Before it is stored: what was made and is not there was lost.
                     tracing::debug!(job = plan.job, segment = number, rung, "made");
                     uploads.add((number, Some(rung)), name(rendition(plan, rung), &segment(number)), bytes).await?;
@@ -122,6 +129,7 @@ async fn encode<'a>(bench: Bench<'_>, plan: &'a Plan, work: &'a Work, known: &mu
                     pace.made(number);
                 }
                 Made::Sound { number, bytes } => {
+                    let bytes = protect::seal(known.lock.as_ref(), number, bytes);
                     known.sound.insert(number, bytes.len() as u64);
                     uploads.add((number, None), name(AUDIO, &segment(number)), bytes).await?;
                 }
@@ -144,8 +152,8 @@ async fn encode<'a>(bench: Bench<'_>, plan: &'a Plan, work: &'a Work, known: &mu
 }
 
 /// What is there of a task already; facts are read from the objects themselves.
-async fn look<'a>(stores: &Stores, plan: &'a Plan, task: &TaskPlan) -> Step<Known<'a>> {
-    let mut known = Known { plan, rungs: BTreeMap::new(), sound: BTreeMap::new() };
+async fn look<'a>(stores: &Stores, plan: &'a Plan, lock: Option<Lock>, task: &TaskPlan) -> Step<Known<'a>> {
+    let mut known = Known { plan, lock, rungs: BTreeMap::new(), sound: BTreeMap::new() };
     let rungs = (0..plan.rungs.len()).filter(|rung| task.makes(*rung));
     let sound = plan.makes_sound(task).then_some(None);
     let places: Vec<(u32, Option<usize>)> = (task.first..task.after)
@@ -156,7 +164,7 @@ async fn look<'a>(stores: &Stores, plan: &'a Plan, task: &TaskPlan) -> Step<Know
         for &(number, rung) in some {
             let folder = rung.map_or(AUDIO, |rung| rendition(plan, rung));
             let key = crate::entry::file_key(&plan.job, &name(folder, &segment(number)));
-            running.spawn(find(stores.egress.clone(), key, (number, rung)));
+            running.spawn(find(stores.egress.clone(), key, (number, rung), known.lock.clone()));
         }
         while let Some(looked) = running.join_next().await {
             let looked = looked.map_err(|lost| Trouble::Machine(format!("looking at an object failed: {lost}")))?;
@@ -169,11 +177,21 @@ async fn look<'a>(stores: &Stores, plan: &'a Plan, task: &TaskPlan) -> Step<Know
 }
 
 /// Reads what the object of a segment (and a rung; none: its sound) says of itself, if it is there.
-async fn find(egress: Objects, key: String, (number, rung): (u32, Option<usize>)) -> Step<Option<Found>> {
-    let Some(object) = patiently(|| egress.get_all(&key, SEGMENT_BYTES_MAX)).await? else { return Ok(None) };
+async fn find(
+    egress: Objects,
+    key: String,
+    (number, rung): (u32, Option<usize>),
+    lock: Option<Lock>,
+) -> Step<Option<Found>> {
+    let Some(stored) = patiently(|| egress.get_all(&key, SEGMENT_BYTES_MAX)).await? else { return Ok(None) };
+    let bytes = stored.len() as u64;
+    let object = protect::open(lock.as_ref(), number, stored)?;
     let found = match rung {
-        Some(rung) => facts::read_segment(&object).map(|facts| Found::Picture(number, rung, facts)),
-        None => facts::read_sound(&object).map(|bytes| Found::Sound(number, bytes)),
+        Some(rung) => {
+            let facts = facts::read_segment(&object).map(|facts| RungFacts { bytes, ..facts });
+            facts.map(|facts| Found::Picture(number, rung, facts))
+        }
+        None => facts::read_sound(&object).map(|_| Found::Sound(number, bytes)),
     };
     found.map(Some).ok_or_else(|| fault(format!("{key} is there, but is no segment of this job")))
 }
@@ -234,6 +252,7 @@ impl Known<'_> {
 struct Uploads {
     stores: Stores,
     job: String,
+    lock: Option<Lock>,
     /// Dropped, it ends what runs.
     running: JoinSet<Step<Option<Found>>>,
     /// What was there already.
@@ -241,8 +260,8 @@ struct Uploads {
 }
 
 impl Uploads {
-    fn new(stores: Stores, job: String) -> Self {
-        Self { stores, job, running: JoinSet::new(), found: Vec::new() }
+    fn new(stores: Stores, job: String, lock: Option<Lock>) -> Self {
+        Self { stores, job, lock, running: JoinSet::new(), found: Vec::new() }
     }
 
     async fn add(&mut self, place: (u32, Option<usize>), file: String, bytes: Bytes) -> Step<()> {
@@ -255,11 +274,13 @@ impl Uploads {
         {
             self.found.extend(stored_well(stored)?);
         }
-        let (stores, job) = (self.stores.clone(), self.job.clone());
+        let (stores, job, lock) = (self.stores.clone(), self.job.clone(), self.lock.clone());
         self.running.spawn(async move {
             match stores.create_file(&job, &file, bytes).await? {
                 Creation::Created => Ok(None),
-                Creation::AlreadyThere => find(stores.egress.clone(), crate::entry::file_key(&job, &file), place).await,
+                Creation::AlreadyThere => {
+                    find(stores.egress.clone(), crate::entry::file_key(&job, &file), place, lock).await
+                }
             }
         });
         Ok(())
@@ -340,7 +361,7 @@ fn segment(number: u32) -> File {
 
 /// A file of a rendition below `vod/{asset}/`.
 pub(crate) fn name(rendition: &str, file: &File) -> String {
-    format!("hq/{rendition}/{file}")
+    format!("{MADE}/{rendition}/{file}")
 }
 
 #[cfg(test)]
@@ -356,7 +377,7 @@ mod tests {
         let (mine, theirs) = (made("avc1.640028"), made("avc1.64001f"));
         let file = name("320w", &segment(3));
         let store = async |bytes: &Bytes| {
-            let mut uploads = Uploads::new(stores.clone(), "foo-1".to_owned());
+            let mut uploads = Uploads::new(stores.clone(), "foo-1".to_owned(), None);
             uploads.add((3, Some(1)), file.clone(), bytes.clone()).await?;
             uploads.finish().await
         };

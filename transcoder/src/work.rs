@@ -173,6 +173,7 @@ pub(crate) mod tests {
             start_ms: 0,
             source: Source { key: "rec/foo/1/ended.json".to_owned(), reels: (0..6).map(reel).collect() },
             layout: Layout::default(),
+            protect: None,
             rungs: vec![rung("source", 320), rung("160w", 160)],
             segment_ms: 1000,
             target_s: 1,

@@ -11,6 +11,7 @@ use crate::leaving::{InHand, Leaving};
 use crate::meters::Meters;
 use crate::plan::Plan;
 use crate::probing::{self, Found};
+use crate::protect::Protecting;
 use crate::source::{self, Kind};
 use crate::stores::Stores;
 use crate::task::{self, Bench, Ended};
@@ -45,6 +46,7 @@ pub(crate) struct Worker {
     pub(crate) effort: Effort,
     /// Whether recordings are planned, too, and not only uploads.
     pub(crate) recordings: bool,
+    pub(crate) protecting: Arc<Protecting>,
     pub(crate) leaving: Leaving,
     pub(crate) meters: Meters,
     /// How long a message is had before it must be extended.
@@ -315,7 +317,9 @@ impl Worker {
             return Ok((plan, false));
         }
         self.meters.doing("planning", job);
+        let protect = self.protecting.terms(job, &found.asset.name, found.protect)?;
         let planned = probing::plan(&self.stores, &self.program, found, &self.ladder, self.effort).await?;
+        let planned = Plan { protect, ..planned };
         let (plan, new) = self.stores.create_plan(planned).await?;
         let seconds = Asset::of(&plan).duration_s.unwrap_or_default();
         tracing::info!(job, source = found.key, seconds, tasks = plan.tasks.len(), "planned");
@@ -402,6 +406,7 @@ impl Worker {
             leaving: &self.leaving,
             meters: &self.meters,
             hooks: &self.hooks,
+            protecting: &self.protecting,
         }
     }
 }

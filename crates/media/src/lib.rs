@@ -19,6 +19,7 @@ pub mod name;
 pub mod package;
 pub mod pass;
 pub mod projection;
+pub mod protect;
 pub mod rate;
 pub mod route;
 pub mod unit;

@@ -10,6 +10,12 @@ use std::fmt;
 /// Longest path that is looked at, in bytes.
 pub const PATH_BYTES_MAX: usize = 512;
 
+/// The folder of keys, beside those of the renditions.
+const KEYS: &str = "keys";
+
+/// The folder of what transcoders made of an asset.
+pub const MADE: &str = "hq";
+
 /// What a path asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Route {
@@ -23,8 +29,30 @@ pub enum Route {
     Multivariant(StreamName),
     /// `/hls/{name}/{rendition}/…`
     Hls(StreamName, Rendition, File),
+    /// `/hls/{name}/keys/{key}`: a key that segments of a stream are encrypted with.
+    Key(StreamName, KeyFile),
     /// `/vod/{asset}/…`, the key below it being that of the egress store.
     Vod(String),
+    /// `/vod/{asset}/keys/{key}`, or `/vod/{asset}/hq/keys/{key}`: a key that segments of an asset are encrypted with. It
+    /// lies in no store.
+    VodKey {
+        /// The asset's id.
+        asset: String,
+        /// Whether it is one of those for what transcoders made.
+        made: bool,
+        /// Its name.
+        file: KeyFile,
+    },
+}
+
+/// A key's name, `{index}-{tag}.key`: the number of the key, and 16 hexadecimal digits that nobody can guess
+/// ([`crate::protect`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyFile {
+    /// Which key.
+    pub index: u64,
+    /// What makes it hard to guess.
+    pub tag: u64,
 }
 
 /// A path as a viewer asks for it: what it names, and the token in it that may let him see it.
@@ -83,8 +111,15 @@ impl Route {
             ["assets", file] if plain(file) => Some(Self::PageFile(file.to_owned())),
             ["api", "streams"] => Some(Self::Streams),
             ["hls", file] => Some(Self::Multivariant(file.strip_suffix(".m3u8")?.parse().ok()?)),
+            ["hls", name, KEYS, file] => Some(Self::Key(name.parse().ok()?, KeyFile::parse(file)?)),
             ["hls", name, rendition, file] => {
                 Some(Self::Hls(name.parse().ok()?, rendition.parse().ok()?, File::parse(file)?))
+            }
+            ["vod", asset, KEYS, file] if plain(asset) => {
+                Some(Self::VodKey { asset: asset.to_owned(), made: false, file: KeyFile::parse(file)? })
+            }
+            ["vod", asset, MADE, KEYS, file] if plain(asset) => {
+                Some(Self::VodKey { asset: asset.to_owned(), made: true, file: KeyFile::parse(file)? })
             }
             ["vod", asset, ref rest @ ..]
                 if plain(asset) && !rest.is_empty() && rest.iter().all(|part| plain(part)) =>
@@ -101,11 +136,9 @@ impl Route {
     pub fn owner(&self) -> Owner<'_> {
         match self {
             Self::Page | Self::PageFile(_) | Self::Streams => Owner::Nobody,
-            Self::Multivariant(name) | Self::Hls(name, ..) => Owner::Stream(name.as_str()),
-            Self::Vod(rest) => {
-                let asset = rest.split('/').next().unwrap_or_default();
-                stream_of(asset).map_or(Owner::Upload, Owner::Stream)
-            }
+            Self::Multivariant(name) | Self::Hls(name, ..) | Self::Key(name, _) => Owner::Stream(name.as_str()),
+            Self::Vod(rest) => owner_of(rest.split('/').next().unwrap_or_default()),
+            Self::VodKey { asset, .. } => owner_of(asset),
         }
     }
 
@@ -114,7 +147,8 @@ impl Route {
     pub fn whole(&self) -> Option<String> {
         match self {
             Self::Page | Self::PageFile(_) | Self::Streams => None,
-            Self::Multivariant(name) | Self::Hls(name, ..) => Some(format!("/hls/{name}")),
+            Self::Multivariant(name) | Self::Hls(name, ..) | Self::Key(name, _) => Some(format!("/hls/{name}")),
+            Self::VodKey { asset, .. } => Some(format!("/vod/{asset}")),
             Self::Vod(rest) => Some(format!("/vod/{}", rest.split('/').next().unwrap_or_default())),
         }
     }
@@ -142,6 +176,11 @@ impl<'a> Address<'a> {
     }
 }
 
+/// Whose an asset is.
+fn owner_of(asset: &str) -> Owner<'_> {
+    stream_of(asset).map_or(Owner::Upload, Owner::Stream)
+}
+
 /// The stream that a recording is of: its name less the start (`-20261120T172500Z`).
 fn stream_of(asset: &str) -> Option<&str> {
     let (name, start) = asset.rsplit_once('-')?;
@@ -158,6 +197,26 @@ fn stream_of(asset: &str) -> Option<&str> {
 fn plain(part: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     !part.is_empty() && !part.starts_with('.') && part.chars().all(legal)
+}
+
+impl KeyFile {
+    /// Reads a key's name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (index, tag) = name.strip_suffix(".key")?.split_once('-')?;
+        let file = Self { index: index.parse().ok()?, tag: u64::from_str_radix(tag, 16).ok()? };
+        (file.to_string() == name).then_some(file)
+    }
+
+    /// How playlists of renditions name it. Relative, so that whatever a viewer's address has in front of a stream's or an
+    /// asset's folder (a token, a CDN's path) is in front of its keys as well.
+    pub fn uri(self) -> String {
+        format!("../{KEYS}/{self}")
+    }
+
+    /// Reads what [`KeyFile::uri`] wrote.
+    pub fn parse_uri(uri: &str) -> Option<Self> {
+        Self::parse(uri.strip_prefix("../")?.strip_prefix(KEYS)?.strip_prefix('/')?)
+    }
 }
 
 impl File {
@@ -188,8 +247,17 @@ impl fmt::Display for Route {
             Self::Streams => f.write_str("/api/streams"),
             Self::Multivariant(name) => write!(f, "/hls/{name}.m3u8"),
             Self::Hls(name, rendition, file) => write!(f, "/hls/{name}/{rendition}/{file}"),
+            Self::Key(name, file) => write!(f, "/hls/{name}/{KEYS}/{file}"),
             Self::Vod(rest) => write!(f, "/vod/{rest}"),
+            Self::VodKey { asset, made: false, file } => write!(f, "/vod/{asset}/{KEYS}/{file}"),
+            Self::VodKey { asset, made: true, file } => write!(f, "/vod/{asset}/{MADE}/{KEYS}/{file}"),
         }
+    }
+}
+
+impl fmt::Display for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:016x}.key", self.index, self.tag)
     }
 }
 
@@ -224,6 +292,9 @@ mod tests {
             "/hls/foo/480w/881234567.3.m4s",
             "/vod/foo-20261120T172500Z/index.m3u8",
             "/vod/foo-20261120T172500Z/source/1.m4s",
+            "/hls/foo/keys/4487980-00000000000000ff.key",
+            "/vod/foo-20261120T172500Z/keys/0-0123456789abcdef.key",
+            "/vod/foo-20261120T172500Z/hq/keys/7-0123456789abcdef.key",
         ] {
             assert_eq!(Route::parse(path).map(|r| r.to_string()).as_deref(), Some(path));
         }
@@ -250,6 +321,13 @@ mod tests {
             "/vod/.x/y",
             "/assets/../x",
             "/API/streams",
+            "/hls/foo/keys/7.key",
+            "/hls/foo/keys/07-0123456789abcdef.key",
+            "/hls/foo/keys/7-0123456789ABCDEF.key",
+            "/hls/foo/keys/7-123456789abcdef.key",
+            "/hls/foo/keys/7-+123456789abcdef.key",
+            "/vod/foo/keys/x.key",
+            "/vod/foo/hq/keys/7.key",
         ] {
             assert_eq!(Route::parse(path), None, "{path}");
         }
@@ -298,6 +376,21 @@ mod tests {
             ["film", "film-2", "-20261120T172500Z", "a-20261120t172500Z", "a-2026112OT172500Z", "a-20261120T1725001Z"]
         {
             check(&format!("/vod/{asset}/index.m3u8"), Owner::Upload, Some(&format!("/vod/{asset}")));
+        }
+        let key = "keys/7-00000000000000ff.key";
+        check(&format!("/hls/foo/{key}"), Owner::Stream("foo"), Some("/hls/foo"));
+        let asset = "/vod/a-b-20261120T172500Z";
+        check(&format!("{asset}/{key}"), Owner::Stream("a-b"), Some(asset));
+        check(&format!("{asset}/hq/{key}"), Owner::Stream("a-b"), Some(asset));
+    }
+
+    #[test]
+    fn a_key_is_named_relative_to_a_renditions_playlist() {
+        let key = KeyFile { index: 7, tag: 0xff };
+        assert_eq!(key.uri(), "../keys/7-00000000000000ff.key");
+        assert_eq!(KeyFile::parse_uri(&key.uri()), Some(key));
+        for other in ["keys/7-00000000000000ff.key", "../keys/7.key", "../../keys/7-00000000000000ff.key", ""] {
+            assert_eq!(KeyFile::parse_uri(other), None, "{other}");
         }
     }
 

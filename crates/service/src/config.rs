@@ -19,6 +19,7 @@ use crate::secret::Secret;
 use media::ladder::Ladder;
 use media::name::StreamName;
 use media::projection::{Projection, Stereo};
+use media::protect::Keyring;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -56,6 +57,8 @@ pub struct Config {
     pub machine: Machine,
     /// Segments and playlists.
     pub hls: Hls,
+    /// What segments are encrypted with.
+    pub protect: Protect,
     /// Where recordings and what is made of them are kept.
     pub storage: Storage,
     /// How long recordings are kept.
@@ -166,6 +169,20 @@ pub struct Hls {
     pub dvr_s: u32,
 }
 
+/// `protect.*`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Protect {
+    /// How a stream's segments are protected, unless its own entry says otherwise.
+    pub method: Protection,
+    /// What keys are made from.
+    pub secret: Option<Secret>,
+    /// Secrets that recordings from before are still encrypted with.
+    pub old_secrets: Vec<Secret>,
+    /// How long a key is used, in seconds.
+    pub rotate_s: u64,
+}
+
 /// `storage.*`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -247,6 +264,8 @@ pub struct Stream {
     pub listed: Option<bool>,
     /// Whether it has an audio rendition.
     pub audio: Audio,
+    /// How its segments are protected.
+    pub protect: Option<Protection>,
 }
 
 /// What is recorded.
@@ -297,6 +316,18 @@ pub enum Audio {
     Auto,
     /// Never.
     Off,
+}
+
+/// How segments are protected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protection {
+    /// Not at all.
+    #[default]
+    #[serde(rename = "off")]
+    Off,
+    /// Encrypted as a whole, HLS's METHOD=AES-128.
+    #[serde(rename = "aes-128")]
+    Aes128,
 }
 
 /// How listeners for viewers are secured.
@@ -394,13 +425,21 @@ impl Config {
         self.transcoder.rescan_s.unwrap_or(if self.ingest().starts_with("file:") { 10 } else { 300 })
     }
 
-    /// What is particular to a stream, with what is general filled in: `record` and `ladder` are always there. Who may watch
-    /// it is [`Self::watching`]'s.
+    /// What is particular to a stream, with what is general filled in: `record`, `ladder` and `protect` are always there. Who
+    /// may watch it is [`Self::watching`]'s.
     pub fn stream(&self, name: &StreamName) -> Stream {
         let mut stream = self.streams.get(name).cloned().unwrap_or_default();
         stream.record.get_or_insert(self.record);
         stream.ladder.get_or_insert_with(|| self.ladder.clone());
+        stream.protect.get_or_insert(self.protect.method);
         stream
+    }
+}
+
+impl Protect {
+    /// The secrets that there are.
+    pub fn keyring(&self) -> Keyring {
+        Keyring::new(self.secret.iter().chain(&self.old_secrets).map(Secret::expose))
     }
 }
 
@@ -441,6 +480,7 @@ impl Default for Config {
             admin: Admin::default(),
             machine: Machine::default(),
             hls: Hls::default(),
+            protect: Protect::default(),
             storage: Storage::default(),
             retention: Retention::default(),
             queue: Queue::default(),
@@ -495,6 +535,12 @@ impl Default for Hls {
     }
 }
 
+impl Default for Protect {
+    fn default() -> Self {
+        Self { method: Protection::Off, secret: None, old_secrets: Vec::new(), rotate_s: 300 }
+    }
+}
+
 impl Default for Queue {
     fn default() -> Self {
         Self { url: "local:".to_owned() }
@@ -525,8 +571,8 @@ impl Default for Log {
 
 impl Default for Stream {
     fn default() -> Self {
-        let (key, record, ladder, projection, stereo) = (None, None, None, None, None);
-        Self { key, record, ladder, projection, stereo, watch: None, listed: None, audio: Audio::Auto }
+        let (key, record, ladder, projection, stereo, protect) = (None, None, None, None, None, None);
+        Self { key, record, ladder, projection, stereo, protect, watch: None, listed: None, audio: Audio::Auto }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod config;
 pub mod hashed;
 pub mod hooks;
 pub mod http;
+pub mod keys;
 pub mod machine;
 pub mod outbound;
 pub mod ready;

@@ -216,6 +216,20 @@ fn wrong_values_are_named_with_what_is_allowed() {
             "cluster.secret = (hidden) (--set): allowed is a text of 16 to 256 letters, digits and signs (ASCII; blanks not \
              at its ends), or where it is, as \"file:PATH\" or \"credential:NAME\"",
         ),
+        (
+            "protect.secret=",
+            "protect.secret = (hidden) (--set): allowed is a text that is not empty, or where it is, as \"file:PATH\" or \"credential:NAME\"",
+        ),
+        (
+            "protect.old_secrets=hunter2",
+            "protect.old_secrets = (hidden) (--set): allowed is a list of texts that are not empty, or where it is, as \"file:PATH\" or \"credential:NAME\"",
+        ),
+        ("protect.method=aes", "protect.method = \"aes\" (--set): allowed is one of \"off\", \"aes-128\""),
+        ("streams.foo.protect=on", "streams.foo.protect = \"on\" (--set): allowed is one of \"off\", \"aes-128\""),
+        (
+            "protect.secrt=hunter2",
+            "protect.secrt = (hidden) (--set): there is no such key; did you mean protect.secret?",
+        ),
     ] {
         check_set_error(set, expected);
     }
@@ -258,6 +272,26 @@ fn values_must_fit_each_other() {
             "acme.domains = nothing (default): allowed is at least one name, as [\"live.example.org\"], since tls is \
              \"acme\"",
         ),
+        (
+            &["protect.method=aes-128"],
+            "protect.secret = nothing (default): allowed is a secret, since protect.method is \"aes-128\": make one with \
+             `openssl rand -hex 32`, and give the same to all origins and transcoders, best as LIVE360_PROTECT__SECRET",
+        ),
+        (
+            &["streams.foo.protect=aes-128", "streams.bar.protect=off"],
+            "protect.secret = nothing (default): allowed is a secret, since streams.foo.protect is \"aes-128\": make one \
+             with `openssl rand -hex 32`, and give the same to all origins and transcoders, best as \
+             LIVE360_PROTECT__SECRET",
+        ),
+        (
+            &["protect.secret=0123456789012345678901234567890"],
+            "protect.secret = (hidden) (--set): allowed is 32 characters or more, as `openssl rand -hex 32` prints them",
+        ),
+        (
+            &["protect.old_secrets=[\"hunter2\"]"],
+            "protect.old_secrets = (hidden) (--set): allowed is 32 characters or more, as `openssl rand -hex 32` prints \
+             them",
+        ),
     ] {
         check_error("", &[], sets, expected);
     }
@@ -288,7 +322,7 @@ fn unknown_keys_are_named_with_what_there_is() {
             "port=1",
             "port = 1 (--set): there is no such key; there are data_dir, ladder, record, record_lost_s, tls, log, origin, \
              publish, hooks, edge, acme, admin, machine, hls, storage, retention, queue, vod, transcoder, watch, cluster, \
-             streams",
+             protect, streams",
         ),
         ("hls.part_ms.x=1", "hls.part_ms.x = 1 (--set): there is no such key; did you mean hls.part_ms?"),
         ("hls=1", "hls = 1 (--set): there is no such key; it is a table that holds other keys"),
@@ -329,7 +363,7 @@ fn errors_say_where_the_value_was_given() {
     check_error("", &env, &[], &format!("origin.http = 80 (environment LIVE360_origin__HTTP): {address}"));
     let env = [("LIVE360_HLS_PART_MS", "80")];
     let top = "data_dir, ladder, record, record_lost_s, tls, log, origin, publish, hooks, edge, acme, admin, machine, \
-               hls, storage, retention, queue, vod, transcoder, watch, cluster, streams";
+               hls, storage, retention, queue, vod, transcoder, watch, cluster, protect, streams";
     let expected = format!("hls_part_ms = 80 (environment LIVE360_HLS_PART_MS): there is no such key; there are {top}");
     check_error("", &env, &[], &expected);
 }
@@ -362,8 +396,10 @@ fn a_config_never_prints_its_secrets() {
         "publish.jwt_secret",
         "watch.secrets",
         "cluster.secret",
+        "protect.secret",
     ];
-    let sets: Vec<String> = all.iter().map(|key| format!("{key}=hunter2hunter2hunter2hunter2hunter2")).collect();
+    let mut sets: Vec<String> = all.iter().map(|key| format!("{key}=hunter2hunter2hunter2hunter2hunter2")).collect();
+    sets.push("protect.old_secrets=[\"hunter2hunter2hunter2hunter2hunter2\"]".to_owned());
     let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
     let config = config("", &[], &sets).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -430,9 +466,10 @@ fn the_sample_file_documents_every_key_with_a_form_that_is_accepted() {
     let shown: Table = uncommented().parse().unwrap();
     assert_eq!(keys("", &shown), keys("", &all));
     // Every optional key is named here, so that a new one can't be left out of the sample.
-    let Stream { key, record, ladder, projection, stereo, watch, listed, audio: _ } =
+    let Stream { key, record, ladder, projection, stereo, watch, listed, audio: _, protect } =
         config.streams.values().next().unwrap().clone();
     assert!(watch.is_some() && listed.is_some() && config.cluster.secret.is_some());
+    assert!(protect.is_some() && config.protect.secret.is_some());
     assert!(key.is_some() && record.is_some() && ladder.is_some() && projection.is_some() && stereo.is_some());
     let (admin, origin, storage) = (&config.admin, &config.origin, &config.storage);
     assert!(admin.http.is_some() && admin.token.is_some() && origin.peer.is_some());

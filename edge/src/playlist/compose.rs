@@ -6,6 +6,7 @@
 use super::Facts;
 use super::text::{Block, Text, attribute};
 use media::route::File;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -28,7 +29,9 @@ pub(crate) struct Piece {
     /// Duration.
     pub(crate) length: Duration,
     map: Option<String>,
-    /// Its lines but EXT-X-DISCONTINUITY, EXT-X-MAP and parts.
+    /// Its EXT-X-KEY.
+    key: Option<String>,
+    /// Its lines but EXT-X-DISCONTINUITY, EXT-X-MAP, EXT-X-KEY and parts.
     body: String,
 }
 
@@ -53,14 +56,15 @@ impl Piece {
     pub(crate) fn gap(number: u64, disc: u64, length: Duration) -> Self {
         let uri = File::Segment(number);
         let body = format!("#EXT-X-GAP\n#EXTINF:{:.6},\n{uri}\n", length.as_secs_f64());
-        Self { number, disc, length, map: None, body }
+        Self { number, disc, length, map: None, key: None, body }
     }
 
     fn of(text: &Text, block: &Block, shift: Shift) -> Self {
         let mut body = String::new();
         copy(&mut body, text.lines(&block.lines), shift, true);
         let map = block.map.as_ref().map(|map| text.lines(map).to_owned());
-        Self { number: shift.number(block.number), disc: shift.disc(block.disc), length: block.length, map, body }
+        let key = key_line(text, block, shift).map(Cow::into_owned);
+        Self { number: shift.number(block.number), disc: shift.disc(block.disc), length: block.length, map, key, body }
     }
 }
 
@@ -91,19 +95,21 @@ pub(crate) fn compose(past: &[Piece], text: &Text, from: u64, shift: Shift, told
     let (number, disc) = first.unwrap_or((shift.number(current.number.max(from)), shift.disc(current.disc)));
     let mut out = String::with_capacity(text.all.len().saturating_mul(2));
     head(&mut out, text, (number, disc), told);
-    let mut state = (disc, None);
+    let mut state = InForce { disc, map: None, key: None };
     for piece in past {
-        between(&mut out, &mut state, piece.disc, piece.map.as_deref());
+        between(&mut out, &mut state, piece.disc, piece.map.as_deref(), piece.key.as_deref().map(Cow::Borrowed));
         out.push_str(&piece.body);
     }
     for block in blocks {
-        between(&mut out, &mut state, shift.disc(block.disc), block.map.as_ref().map(|map| text.lines(map)));
+        let map = block.map.as_ref().map(|map| text.lines(map));
+        between(&mut out, &mut state, shift.disc(block.disc), map, key_line(text, block, shift));
         copy(&mut out, text.lines(&block.lines), shift, false);
     }
     let tail = text.lines(&text.tail);
     if let Some(open) = open {
         if !open.lines.is_empty() {
-            between(&mut out, &mut state, shift.disc(open.disc), open.map.as_ref().map(|map| text.lines(map)));
+            let map = open.map.as_ref().map(|map| text.lines(map));
+            between(&mut out, &mut state, shift.disc(open.disc), map, key_line(text, open, shift));
             copy(&mut out, text.lines(&open.lines), shift, false);
         }
         copy(&mut out, tail, shift, false);
@@ -134,6 +140,11 @@ pub(crate) fn delta(text: &Text) -> Option<String> {
         }
     }
     line_out(&mut out, format_args!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}"));
+    // Players (hls.js) don't take the key over from what is left out.
+    let first = text.blocks.get(skipped).unwrap_or(&text.next);
+    if let Some(key) = first.key.as_ref().filter(|key| key.start < last.lines.end) {
+        line_out(&mut out, format_args!("{}", text.lines(key)));
+    }
     out.push_str(text.all.get(last.lines.end..).unwrap_or_default());
     Some(out)
 }
@@ -185,20 +196,46 @@ fn at_least(out: &mut String, line: &str, least: &[(&str, Option<Duration>)]) {
     line_out(out, format_args!("{tag}:{}", pairs.join(",")));
 }
 
-/// What stands between two segments: the discontinuity, and the map where it changes or must be said again.
-fn between<'a>(out: &mut String, state: &mut (u64, Option<&'a str>), disc: u64, map: Option<&'a str>) {
-    let (before, in_force) = state;
-    let breaks = disc > *before;
+/// What holds on from one segment to the next, as viewers were told.
+struct InForce<'a> {
+    disc: u64,
+    map: Option<&'a str>,
+    key: Option<Cow<'a, str>>,
+}
+
+/// Writes what must stand between one segment and the next: a break, its init segment and its key where they change. As
+/// [`media::hls`] does, so that an init segment is never named where a key holds.
+fn between<'a>(out: &mut String, before: &mut InForce<'a>, disc: u64, map: Option<&'a str>, key: Option<Cow<'a, str>>) {
+    const CLEAR: &str = "#EXT-X-KEY:METHOD=NONE";
+    let breaks = disc > before.disc;
     if breaks {
         line_out(out, format_args!("#EXT-X-DISCONTINUITY"));
     }
     if let Some(map) = map
-        && (breaks || *in_force != Some(map))
+        && (breaks || before.map != Some(map))
     {
+        if key.is_some() || before.key.is_some() {
+            line_out(out, format_args!("{CLEAR}"));
+        }
         line_out(out, format_args!("{map}"));
-        *in_force = Some(map);
+        (before.map, before.key) = (Some(map), None);
     }
-    *before = disc;
+    if before.key != key {
+        line_out(out, format_args!("{}", key.as_deref().unwrap_or(CLEAR)));
+        before.key = key;
+    }
+    before.disc = disc;
+}
+
+/// A segment's EXT-X-KEY line. Where it gives no initialisation vector that is the segment's number (§4.4.4.4): the origin's,
+/// which must be said where viewers know the segment by another.
+fn key_line<'a>(text: &'a Text, block: &Block, shift: Shift) -> Option<Cow<'a, str>> {
+    let line = text.lines(block.key.as_ref()?);
+    let list = line.split_once(':').map_or("", |(_, list)| list);
+    if shift.number == 0 || attribute(list, "IV").is_some() {
+        return Some(line.into());
+    }
+    Some(format!("{line},IV=0x{:032x}", block.number).into())
 }
 
 /// Copies a segment's lines under viewers' numbers, but for what [`between`] writes; without its parts if it is `old`.
@@ -206,7 +243,7 @@ fn copy(out: &mut String, lines: &str, shift: Shift, old: bool) {
     for line in lines.lines() {
         let (tag, value) = line.split_once(':').unwrap_or((line, ""));
         match tag {
-            "#EXT-X-DISCONTINUITY" | "#EXT-X-MAP" => {}
+            "#EXT-X-DISCONTINUITY" | "#EXT-X-MAP" | "#EXT-X-KEY" => {}
             "#EXT-X-PART" if old => {}
             "#EXT-X-PART" | "#EXT-X-PRELOAD-HINT" => match attribute(value, "URI") {
                 Some(quoted) => line_out(out, format_args!("{}", line.replacen(quoted, &uri(quoted, shift), 1))),

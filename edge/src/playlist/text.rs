@@ -70,6 +70,8 @@ pub(crate) struct Block {
     pub(crate) gap: bool,
     /// The EXT-X-MAP line in force.
     pub(super) map: Option<Range<usize>>,
+    /// The EXT-X-KEY line in force; `None`: it is not encrypted.
+    pub(super) key: Option<Range<usize>>,
     /// Hash of everything that makes it what it is: where it lies, how long it is, when it is, what it needs. Parts are
     /// not in it, since they are listed only for a while.
     pub(super) core: u64,
@@ -162,9 +164,13 @@ impl Text {
         for block in self.blocks.iter().filter(|block| !block.gap) {
             while others.next_if(|other| other.number < block.number).is_some() {}
             let Some(twin) = others.next_if(|other| other.number == block.number) else { continue };
-            // Its EXT-X-MAP may have gone with the segments before it: compared where both still say.
-            let map = |text: &Self, block: &Block| block.map.as_ref().map(|map| text.lines(map).to_owned());
-            match (twin.gap, twin.core == block.core && map(self, block) == map(other, twin)) {
+            // Its EXT-X-MAP may have gone with the segments before it: compared where both still say. So may have its
+            // EXT-X-KEY, which stands again before the first segment.
+            let said =
+                |text: &Self, range: &Option<Range<usize>>| range.as_ref().map(|line| text.lines(line).to_owned());
+            let same =
+                said(self, &block.map) == said(other, &twin.map) && said(self, &block.key) == said(other, &twin.key);
+            match (twin.gap, twin.core == block.core && same) {
                 (true, _) => {}
                 (false, true) => agreed = Some(true),
                 (false, false) => return Some(false),
@@ -186,6 +192,7 @@ impl<'a> Reading<'a> {
             starts_ms: None,
             gap: false,
             map: None,
+            key: None,
             core: 0,
         };
         let hasher = DefaultHasher::new();
@@ -209,6 +216,9 @@ impl<'a> Reading<'a> {
                 self.next.starts_ms = None;
             }
             "#EXT-X-MAP" => self.next.map = Some(start..end),
+            "#EXT-X-KEY" => {
+                self.next.key = (attribute(value, "METHOD") != Some("NONE")).then_some(start..end);
+            }
             "#EXT-X-PROGRAM-DATE-TIME" => self.next.starts_ms = date_ms(value),
             "#EXT-X-GAP" => self.next.gap = true,
             "#EXT-X-PART" => {
@@ -219,7 +229,7 @@ impl<'a> Reading<'a> {
             }
             _ => {}
         }
-        if !matches!(tag, "#EXT-X-PART" | "#EXT-X-MAP" | "#EXT-X-GAP") {
+        if !matches!(tag, "#EXT-X-PART" | "#EXT-X-MAP" | "#EXT-X-KEY" | "#EXT-X-GAP") {
             text.hash(&mut self.hasher);
         }
         Some(true)

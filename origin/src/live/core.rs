@@ -11,6 +11,7 @@ use codec::ladder::{FromLadder, Settings, ToLadder};
 use media::hls::{MediaPlaylist, Multivariant, Segment};
 use media::ladder::{Ladder, Rendition};
 use media::projection::{Layout, Projection, Stereo};
+use media::protect::Lock;
 use media::route::File;
 use media::window::{Window, first_number};
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) audio: bool,
     pub(crate) projection: Option<Projection>,
     pub(crate) stereo: Option<Stereo>,
+    /// What the segments of epochs that begin now are encrypted with, if they are.
+    pub(crate) protect: Option<Lock>,
 }
 
 /// What happened.

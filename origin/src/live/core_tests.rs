@@ -41,6 +41,7 @@ fn options() -> Options {
         audio: true,
         projection: None,
         stereo: None,
+        protect: None,
     }
 }
 

@@ -20,8 +20,10 @@ use media::cut::target_s;
 use media::h264::VideoConfig;
 use media::ladder::Rendition;
 use media::mp4;
+use media::name::StreamName;
 use media::package::{Grain, Unit, part_target_ms};
 use media::projection::Layout;
+use media::protect::{Keyring, Scope};
 use media::route::File;
 use media::unit::VIDEO_TIMESCALE;
 use media::window::{Terms, Window};
@@ -75,6 +77,20 @@ pub(crate) struct Saved {
     infos: Infos,
 }
 
+impl Saved {
+    /// Brings what its segments are encrypted with, if they are. `false`: its secret is not among these, so it can't go on.
+    pub(crate) fn unlock(&mut self, keyring: &Keyring, name: &StreamName) -> bool {
+        let Some(terms) = self.window.terms().protect else { return true };
+        let lock = keyring.resume(Scope::Stream(name.as_str()), terms);
+        lock.map(|lock| self.window.protect(lock)).is_some()
+    }
+
+    /// The last number it used.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.window.next_number().saturating_sub(1)
+    }
+}
+
 impl Epoch {
     /// A new epoch whose media time 0 is the first key frame.
     pub(super) fn new(options: &Options, first: u64, layout: Layout, begin: &Begin) -> Self {
@@ -89,6 +105,7 @@ impl Epoch {
             part_ms: part_target_ms(options.part_ms, grain(options, begin)),
             window_s: options.window_s,
             dvr_s: options.dvr_s,
+            protect: None,
         };
         let video = rungs.iter().map(|rung| VideoInfo {
             rendition: rung.rendition.to_string(),
@@ -96,8 +113,12 @@ impl Epoch {
             width: rung.width,
             height: rung.height,
         });
+        let mut window = Window::new(terms, first, &renditions);
+        if let Some(lock) = &options.protect {
+            window.protect(lock.clone());
+        }
         Self {
-            window: Window::new(terms, first, &renditions),
+            window,
             now: begin.first_idr_utc_ms,
             layout,
             infos: Infos { fps: begin.fps, video: video.collect(), audio: None },

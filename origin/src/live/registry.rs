@@ -11,9 +11,10 @@ use crate::record::{Recorder, asset_id};
 use media::hls::date;
 use media::ladder::Rendition;
 use media::name::StreamName;
+use media::protect::{self, Keyring, Scope};
 use media::route::Route;
 use serde_json::{Value, json};
-use service::config::{Audio, Config, Record, Watch};
+use service::config::{Audio, Config, Protection, Record, Watch};
 use service::hooks::Hooks;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,12 +36,14 @@ pub(crate) struct Registry {
     shutdown: CancellationToken,
     recorder: Recorder,
     hooks: Hooks,
+    keyring: Keyring,
 }
 
 impl Registry {
     /// No streams yet. `program` is this binary, for the ladder's children.
     pub(crate) fn new(config: Config, program: PathBuf, hooks: Hooks, shutdown: CancellationToken) -> Arc<Self> {
         let recorder = Recorder::open(&config, hooks.clone(), shutdown.clone());
+        let keyring = config.protect.keyring();
         Arc::new(Self {
             config,
             program,
@@ -49,6 +52,7 @@ impl Registry {
             shutdown,
             recorder,
             hooks,
+            keyring,
         })
     }
 
@@ -70,6 +74,11 @@ impl Registry {
         }
         self.recorder.finish_left();
         Ok(())
+    }
+
+    /// The secrets that keys are made from.
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// A stream by name.
@@ -168,6 +177,13 @@ impl Registry {
         if hls.dvr_s > hls.window_s && record != Record::All {
             tracing::warn!(stream = %name, "hls.dvr_s takes record = \"all\"; viewers can't go back further than hls.window_s");
         }
+        let protect = match stream.protect {
+            Some(Protection::Aes128) => {
+                let every = protect::every(self.config.protect.rotate_s, hls.segment_ms);
+                self.keyring.lock(Scope::Stream(name.as_str()), every)
+            }
+            _ => None,
+        };
         Setup {
             name: name.clone(),
             options: Options {
@@ -181,6 +197,7 @@ impl Registry {
                 audio: stream.audio == Audio::Auto,
                 projection: stream.projection,
                 stereo: stream.stereo,
+                protect,
             },
             listed: self.listed_as(&Route::Multivariant(name.clone())).is_some(),
             dir: self.folder().join(name.as_str()),
@@ -188,6 +205,7 @@ impl Registry {
             recorder: self.recorder.clone(),
             hooks: self.hooks.clone(),
             record,
+            keyring: self.keyring.clone(),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::record::{Recorder, Status, Tape};
 use codec::ladder::ToLadder;
 use media::ladder::Rendition;
 use media::name::StreamName;
+use media::protect::Keyring;
 use media::route::File;
 use media::window::{Recall, Window};
 use service::config::Record;
@@ -110,18 +111,30 @@ pub(crate) struct Setup {
     pub(crate) hooks: Hooks,
     /// What of it is recorded.
     pub(crate) record: Record,
+    /// Secrets that it may have been encrypted with.
+    pub(crate) keyring: Keyring,
 }
 
 impl Stream {
     /// A new stream, or one that an earlier process left in its folder, and the task to run it.
     pub(crate) fn new(setup: Setup) -> Result<(Arc<Self>, Task), store::Error> {
-        let Setup { name, options, listed, dir, program, recorder, hooks, record } = setup;
+        let Setup { name, options, listed, dir, program, recorder, hooks, record, keyring } = setup;
         // Removed segments stay for as long as the longest playlist that named them (§6.2.2): at least six segments, and
         // one more than the window asks for.
         let window_s = options.window_s.max(6 * LONGEST_SEGMENT_S) + LONGEST_SEGMENT_S;
         let (files, writes) = Files::new(dir)?;
         let (state, keys) = files.left_behind()?;
-        let mut core = match state.and_then(|text| read_state(&name, &text)) {
+        let mut saved = state.and_then(|text| read_state(&name, &text));
+        let unlocked = saved.as_mut().is_some_and(|saved| saved.unlock(&keyring, &name));
+        let mut core = match saved {
+            Some(saved) if !unlocked => {
+                tracing::warn!(
+                    stream = %name,
+                    "what was encrypted before can't go on: its secret is neither protect.secret nor in protect.old_secrets; \
+                     the stream begins anew"
+                );
+                Core::new(options, Some(saved.last_number()), utc_ms())
+            }
             Some(saved) => {
                 let present = |rendition, file: &File| keys.contains(&file_key(rendition, file));
                 Core::restore(options, saved, utc_ms(), present)
@@ -252,10 +265,12 @@ impl Stream {
             State::Waiting(_) => "waiting",
             State::Ended(_) => "ended",
         };
+        let protected = core.window().is_some_and(|window| window.lock().is_some());
         let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (core, recording) = (core.stat(), self.recording.words());
         serde_json::json!({
             "name": self.name, "state": state, "core": core, "recording": recording, "warnings": warnings,
+            "protect": if protected { "aes-128" } else { "off" },
         })
     }
 

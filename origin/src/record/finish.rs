@@ -131,14 +131,21 @@ async fn is_planned(ingest: &Objects, job: &str) -> Result<bool, Error> {
 fn ended(mine: &Ledger, vod: Option<&Vod>, asset: Option<&str>, end: End, words: &str) -> Value {
     let part = |(number, bytes): (&u64, &u64)| json!({ "key": keys::part(&mine.name, &mine.session, *number), "bytes": bytes });
     let layout = mine.layout.unwrap_or_default();
-    json!({
+    let mut ended = json!({
         "name": mine.name, "session": mine.session, "asset": asset,
         "start": date(mine.epoch.map_or(mine.began_ms, |(anchor_ms, _)| anchor_ms)),
         "end": date(end.at_ms), "reason": end.reason,
         "parts": mine.parts.iter().map(part).collect::<Vec<_>>(),
         "renditions": vod.map(|vod| vod.renditions.clone()).unwrap_or_default(), "recording": words,
         "projection": layout.projection, "stereo": layout.stereo,
-    })
+    });
+    // Whoever makes something better of it must protect that as well.
+    if mine.protect
+        && let Some(fields) = ended.as_object_mut()
+    {
+        fields.insert("protect".to_owned(), json!("aes-128"));
+    }
+    ended
 }
 
 /// What this session and all others of the same asset have stored.

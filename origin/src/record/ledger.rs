@@ -8,7 +8,7 @@ pub(crate) mod merge;
 use media::hls::{AudioGroup, MediaPlaylist, Multivariant, Segment, Variant, compact_date, iframes_vod};
 use media::ladder::Rendition;
 use media::projection::Layout;
-use media::route::{File, Route};
+use media::route::{File, KeyFile, Route};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -22,7 +22,13 @@ pub(crate) enum Line {
     /// The first: whose session it is, and when it began (UTC ms).
     Session { name: String, session: String, began_ms: i64, rungs: bool },
     /// Publishing began: the epoch's anchor (UTC ms) and target duration.
-    Epoch { anchor_ms: i64, target_s: u32 },
+    Epoch {
+        anchor_ms: i64,
+        target_s: u32,
+        /// Segments are encrypted.
+        #[serde(default, skip_serializing_if = "is_false")]
+        protect: bool,
+    },
     /// How the picture lies on the sphere.
     Layout(Layout),
     /// What the multivariant playlist needs besides segments; may come again.
@@ -83,6 +89,9 @@ pub(crate) struct Entry {
     pub(crate) discontinuity: bool,
     /// URI of its init segment, beside it.
     pub(crate) map: String,
+    /// URI of the key that it is encrypted with; empty if it is not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) key: String,
     pub(crate) bytes: u64,
     pub(crate) first_chunk: u64,
 }
@@ -98,6 +107,8 @@ pub(crate) struct Ledger {
     /// Anchor (UTC ms) and target duration.
     pub(crate) epoch: Option<(i64, u32)>,
     pub(crate) layout: Option<Layout>,
+    /// Whether segments are encrypted: then no part of one can be decrypted by itself, and there are no I-frame playlists.
+    pub(crate) protect: bool,
     shape: Shape,
     renditions: BTreeMap<Rendition, BTreeMap<u64, Entry>>,
     /// Bytes of each file of what came in.
@@ -182,13 +193,16 @@ impl Ledger {
             Line::Session { name, session, began_ms, rungs } => {
                 (self.name, self.session, self.began_ms, self.rungs) = (name, session, began_ms, rungs);
             }
-            Line::Epoch { anchor_ms, target_s } => self.epoch = Some((anchor_ms, target_s)),
+            Line::Epoch { anchor_ms, target_s, protect } => {
+                (self.epoch, self.protect) = (Some((anchor_ms, target_s)), protect);
+            }
             Line::Layout(layout) => self.layout = Some(layout),
             Line::Shape(shape) => self.shape.merge(shape),
             Line::Segment(mut entry) => {
-                // It stands in playlists as it stands here; and what has no init segment can't be played.
-                if !matches!(File::parse(&entry.map), Some(File::Init(_))) {
-                    entry.map.clear();
+                // It stands in playlists as it stands here; and what has no init segment, or no key, can't be played.
+                let playable = matches!(File::parse(&entry.map), Some(File::Init(_)));
+                if !playable || !(entry.key.is_empty() || KeyFile::parse_uri(&entry.key).is_some()) {
+                    (entry.map, entry.key) = Default::default();
                     (entry.gap, entry.bytes, entry.first_chunk) = (true, 0, 0);
                 }
                 if let Ok(rendition) = entry.rendition.parse() {
@@ -210,7 +224,8 @@ impl Ledger {
         let Self { name, session, began_ms, rungs, .. } = self;
         let mut lines =
             vec![Line::Session { name: name.clone(), session: session.clone(), began_ms: *began_ms, rungs: *rungs }];
-        lines.extend(self.epoch.map(|(anchor_ms, target_s)| Line::Epoch { anchor_ms, target_s }));
+        let protect = self.protect;
+        lines.extend(self.epoch.map(|(anchor_ms, target_s)| Line::Epoch { anchor_ms, target_s, protect }));
         lines.extend(self.layout.map(Line::Layout));
         if self.shape != Shape::default() {
             lines.push(Line::Shape(self.shape.clone()));
@@ -263,7 +278,7 @@ impl Ledger {
                 ..MediaPlaylist::default()
             };
             playlists.push((format!("{rendition}/{}", File::Playlist), playlist.render_vod()));
-            if *rendition != Rendition::Audio {
+            if *rendition != Rendition::Audio && !self.protect {
                 playlists.push((format!("{rendition}/{}", File::IFrames), iframes_vod(&playlist)));
             }
         }
@@ -300,6 +315,8 @@ impl Ledger {
                         Some(own) => own.map.clone(),
                         None => last.map(|last| last.map.clone()).unwrap_or_default(),
                     },
+                    // The same in all renditions.
+                    key: entry.key.clone(),
                     date_ms: entry.date_ms,
                     first_chunk: own.map_or(0, |own| own.first_chunk),
                     ..Segment::default()
@@ -336,7 +353,7 @@ impl Ledger {
             let Rates { peak, average, iframes_peak } = rates(rendition);
             Some(Variant {
                 uri: uri(rendition, File::Playlist),
-                iframes_uri: uri(rendition, File::IFrames),
+                iframes_uri: if self.protect { String::new() } else { uri(rendition, File::IFrames) },
                 codec: video.codec.clone(),
                 size: video.size,
                 fps: self.shape.fps,

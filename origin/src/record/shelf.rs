@@ -61,6 +61,7 @@ fn segment(entry: &Entry) -> Segment {
         gap: entry.gap,
         discontinuity: entry.discontinuity,
         map: entry.map.clone(),
+        key: entry.key.clone(),
         date_ms: entry.date_ms,
         parts: Vec::new(),
         first_chunk: entry.first_chunk,

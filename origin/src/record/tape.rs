@@ -128,7 +128,8 @@ impl Tape {
         let Some(open) = self.open.as_mut().filter(|open| open.anchor.is_none()) else { return };
         if let (Some(anchor_ms), Some(window)) = (core.since(), core.window()) {
             open.anchor = Some(anchor_ms);
-            let epoch = Line::Epoch { anchor_ms, target_s: window.terms().target_s };
+            let terms = window.terms();
+            let epoch = Line::Epoch { anchor_ms, target_s: terms.target_s, protect: terms.protect.is_some() };
             self.send(Item::Lines(vec![epoch, Line::Layout(core.layout())]));
         }
     }
@@ -161,6 +162,7 @@ impl Tape {
                     gap: size.is_none(),
                     discontinuity: segment.discontinuity,
                     map: segment.map,
+                    key: segment.key,
                     bytes: size.unwrap_or(0),
                     first_chunk: segment.first_chunk,
                 }));

@@ -17,6 +17,7 @@ use media::name::StreamName;
 use media::route::{File, Route};
 use service::cluster::{Caller, Trust};
 use service::http::{Body, Content, Handler, error, json};
+use service::keys;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -107,6 +108,10 @@ impl Handler for Server {
                 None => unknown_stream(&name),
             },
             Some(Route::Hls(name, rendition, file)) => self.hls(&request, &name, rendition, &file).await,
+            Some(route @ (Route::Key(..) | Route::VodKey { .. })) => {
+                let key = keys::answer(self.registry.keyring(), &route, &request);
+                key.unwrap_or_else(|| error(StatusCode::NOT_FOUND, "there is no such key"))
+            }
             Some(Route::Vod(_)) => error(StatusCode::NOT_FOUND, "there is no such recording here"),
             None => {
                 error(StatusCode::NOT_FOUND, "there is nothing at this address; live streams are at /hls/NAME.m3u8")

@@ -61,6 +61,9 @@ pub(super) async fn media(
     if iframes && rendition == Rendition::Audio {
         return error(StatusCode::NOT_FOUND, "sound has no I-frames");
     }
+    if iframes && stream.core().window().is_some_and(|window| window.lock().is_some()) {
+        return error(StatusCode::NOT_FOUND, "this stream is encrypted: its segments can't be decrypted in part");
+    }
     // An I-frame playlist lists whole segments: it can be waited for by number, not by part (§6.2.5.2).
     let ask = if iframes { Ask { part: None, ..directives.ask } } else { directives.ask };
     let terms = stream.core().window().map(|window| window.terms());

@@ -52,9 +52,9 @@ fn tasks_that_share_a_segment_tell_of_their_own_rungs_only() {
             segment.sound = segment.sound.filter(|_| task.rungs == 6);
         }
     }
-    assert_eq!(playlists(&shared, &told), playlists(&whole, &facts(&whole)));
+    assert_eq!(playlists(&shared, &told, None), playlists(&whole, &facts(&whole), None));
     told.pop();
-    assert_eq!(playlists(&shared, &told), Err(Unfinished::Facts(3)));
+    assert_eq!(playlists(&shared, &told, None), Err(Unfinished::Facts(3)));
 }
 
 fn text<'a>(finished: &'a Finished, name: &str) -> &'a str {
@@ -64,7 +64,7 @@ fn text<'a>(finished: &'a Finished, name: &str) -> &'a str {
 #[test]
 fn a_rungs_playlist_as_text() {
     let plan = plan();
-    let finished = playlists(&plan, &facts(&plan)).unwrap();
+    let finished = playlists(&plan, &facts(&plan), None).unwrap();
     let expected = r#"#EXTM3U
 #EXT-X-VERSION:6
 #EXT-X-TARGETDURATION:6
@@ -99,7 +99,7 @@ fn a_rungs_playlist_as_text() {
 #[test]
 fn the_multivariant_playlist_as_text() {
     let plan = plan();
-    let finished = playlists(&plan, &facts(&plan)).unwrap();
+    let finished = playlists(&plan, &facts(&plan), None).unwrap();
     let expected = r#"#EXTM3U
 #EXT-X-INDEPENDENT-SEGMENTS
 #EXT-X-SESSION-DATA:DATA-ID="live360.thumbnails",VALUE="hq/thumbs.vtt"
@@ -125,7 +125,7 @@ hq/960w/index.m3u8
 #[test]
 fn all_renditions_break_at_the_same_places_and_sound_begins_with_the_picture() {
     let plan = plan();
-    let finished = playlists(&plan, &facts(&plan)).unwrap();
+    let finished = playlists(&plan, &facts(&plan), None).unwrap();
     let parse = |name: &str| m3u8_rs::parse_media_playlist(text(&finished, name).as_bytes()).unwrap().1;
     let video = parse("hq/3840w/index.m3u8");
     for name in ["hq/1920w/index.m3u8", "hq/960w/index.m3u8", "hq/audio/index.m3u8"] {
@@ -145,7 +145,7 @@ fn what_could_not_be_decoded_is_a_gap() {
     let plan = plan();
     let mut facts = facts(&plan);
     facts[0].segments[0].rungs = vec![None; 3];
-    let finished = playlists(&plan, &facts).unwrap();
+    let finished = playlists(&plan, &facts, None).unwrap();
     let expected = "#EXT-X-MAP:URI=\"init-0000000000000000.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:2026-11-20T17:25:00.000Z\n\
                     #EXT-X-GAP\n#EXTINF:6.000000,\n0.m4s\n";
     assert!(text(&finished, "hq/3840w/index.m3u8").contains(expected));
@@ -154,9 +154,9 @@ fn what_could_not_be_decoded_is_a_gap() {
     assert_eq!(finished.missing, [true, false, false, false]);
     // A rung of which nothing is there is none.
     facts.iter_mut().flat_map(|task| &mut task.segments).for_each(|segment| segment.rungs[1] = None);
-    assert_eq!(playlists(&plan, &facts).unwrap().renditions, ["3840w", "960w", "audio"]);
+    assert_eq!(playlists(&plan, &facts, None).unwrap().renditions, ["3840w", "960w", "audio"]);
     facts.iter_mut().flat_map(|task| &mut task.segments).for_each(|segment| segment.rungs = vec![None; 3]);
-    assert_eq!(playlists(&plan, &facts), Err(Unfinished::Nothing));
+    assert_eq!(playlists(&plan, &facts, None), Err(Unfinished::Nothing));
 }
 
 #[test]
@@ -165,14 +165,14 @@ fn facts_that_are_missing_or_of_another_plan_are_named() {
     let good = facts(&plan);
     let mut order = good.clone();
     order.reverse();
-    assert_eq!(playlists(&plan, &order), playlists(&plan, &good));
-    assert_eq!(playlists(&plan, &good[..1]), Err(Unfinished::Facts(1)));
+    assert_eq!(playlists(&plan, &order, None), playlists(&plan, &good, None));
+    assert_eq!(playlists(&plan, &good[..1], None), Err(Unfinished::Facts(1)));
     let mut other = good.clone();
     other[1].segments[0].number = 7;
-    assert_eq!(playlists(&plan, &other), Err(Unfinished::Facts(1)));
+    assert_eq!(playlists(&plan, &other, None), Err(Unfinished::Facts(1)));
     let mut other = good;
     other[0].segments[0].rungs.pop();
-    assert_eq!(playlists(&plan, &other), Err(Unfinished::Facts(0)));
+    assert_eq!(playlists(&plan, &other, None), Err(Unfinished::Facts(0)));
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn one_long_segment_does_not_hide_the_peak_of_all_others() {
 #[test]
 fn an_asset_without_sound_has_no_audio_rendition() {
     let plan = plan_of(&[reel(flv(30.0, 0..300, 60), vec![])]).unwrap();
-    let finished = playlists(&plan, &facts(&plan)).unwrap();
+    let finished = playlists(&plan, &facts(&plan), None).unwrap();
     assert!(!finished.multivariant.contains("audio") && !finished.multivariant.contains("mp4a"));
     assert_eq!(finished.media.len(), 6);
 }
@@ -201,7 +201,7 @@ proptest! {
     #[test]
     fn whatever_the_source_all_playlists_agree(reels in sources(-60_000..60_000)) {
         let Ok(plan) = plan_of(&reels) else { return Ok(()) };
-        let finished = playlists(&plan, &facts(&plan)).unwrap();
+        let finished = playlists(&plan, &facts(&plan), None).unwrap();
         let parse = |text: &String| m3u8_rs::parse_media_playlist(text.as_bytes()).unwrap().1;
         let all: Vec<_> = finished.media.iter().map(|(_, text)| parse(text)).collect();
         for playlist in &all {
@@ -220,4 +220,23 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_is_encrypted_has_keys_and_neither_i_frames_nor_thumbnails() {
+    use media::protect::{Keyring, Scope};
+    let plan = plan();
+    let lock = Keyring::new(["a secret"]).lock(Scope::Made(&plan.job), 3).unwrap();
+    let finished = playlists(&plan, &facts(&plan), Some(&lock)).unwrap();
+    let names: Vec<&str> = finished.media.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), 4);
+    assert!(names.iter().all(|name| name.ends_with("/index.m3u8")), "{names:?}");
+    for name in names {
+        let text = text(&finished, name);
+        let named = |number| text.matches(&format!("URI=\"{}\"", lock.key_file(number).uri())).count();
+        assert_eq!((named(0), named(3)), (2, 1), "also behind the break: {text}");
+    }
+    let bare = finished.without_thumbnails();
+    assert!(!bare.contains("I-FRAME") && !bare.contains("thumbs"), "{bare}");
+    assert!(!plan.to_json().contains("protect"), "a plan in clear is as it was");
 }

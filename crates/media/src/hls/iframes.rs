@@ -1,6 +1,8 @@
 //! A rung's I-frame playlist: one byte range a segment, the first chunk, which holds just the IDR (§4.4.3.6).
+//!
+//! There is none of protected segments: they are encrypted as a whole, and no part of one can be decrypted by itself.
 
-use super::media::{MediaPlaylist, line};
+use super::media::{InForce, MediaPlaylist, line};
 
 /// The I-frame playlist that goes with a media playlist.
 pub fn iframes(media: &MediaPlaylist) -> String {
@@ -25,9 +27,9 @@ fn write(media: &MediaPlaylist, vod: bool) -> String {
     }
     media.write_sequences(&mut out);
     media.past.write_iframes(&mut out);
-    let mut map = media.past.map();
+    let mut in_force = InForce { map: media.past.map(), key: media.past.key() };
     for segment in &media.segments {
-        segment.write_head(&mut out, &mut map);
+        segment.write_head(&mut out, &mut in_force);
         if segment.gap {
             line(&mut out, format_args!("#EXT-X-GAP"));
         }

@@ -41,6 +41,9 @@ pub struct Segment {
     pub discontinuity: bool,
     /// URI of its init segment; empty for a gap that never had one.
     pub map: String,
+    /// URI of the key that it and its parts are encrypted with; empty if they are not. Its initialisation vector is its
+    /// number. Init segments are in clear.
+    pub key: String,
     /// When it happened, UTC ms.
     pub date_ms: i64,
     /// Its parts, if they are still listed.
@@ -135,12 +138,15 @@ impl MediaPlaylist {
             line(&mut out, format_args!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}"));
         }
         self.past.write(&mut out, skipped);
+        // So is the key, but players (hls.js) don't take it over from there: it is said again.
+        let key = if skipped > 0 && skipped >= self.past.len() { "" } else { self.past.key() };
         let skipped = skipped.saturating_sub(self.past.len());
         // After a skip the map in force is still that of the skipped segments.
         let mut before = self.segments.iter().take(skipped).rev().map(|segment| segment.map.as_str());
-        let mut map = before.find(|map| !map.is_empty()).unwrap_or_else(|| self.past.map());
+        let map = before.find(|map| !map.is_empty()).unwrap_or_else(|| self.past.map());
+        let mut in_force = InForce { map, key };
         for segment in self.segments.iter().skip(skipped) {
-            segment.write_head(&mut out, &mut map);
+            segment.write_head(&mut out, &mut in_force);
             segment.write_parts(&mut out);
             if segment.gap {
                 line(&mut out, format_args!("#EXT-X-GAP"));
@@ -148,7 +154,7 @@ impl MediaPlaylist {
             line(&mut out, format_args!("#EXTINF:{:.6},\n{}", segment.seconds, segment.uri));
         }
         if let Some(open) = self.open.as_ref().filter(|open| !open.parts.is_empty()) {
-            open.write_head(&mut out, &mut map);
+            open.write_head(&mut out, &mut in_force);
             open.write_parts(&mut out);
         }
         self.write_tail(&mut out);
@@ -185,18 +191,26 @@ impl MediaPlaylist {
 }
 
 impl Segment {
-    /// What must stand before the first part of the segment. Says whether the init segment stands there.
-    pub(super) fn write_head<'a>(&'a self, out: &mut String, map: &mut &'a str) -> bool {
+    /// What must stand before the first part of the segment. Says which of the tags that go on holding stand there.
+    pub(super) fn write_head<'a>(&'a self, out: &mut String, in_force: &mut InForce<'a>) -> Said {
         if self.discontinuity {
             line(out, format_args!("#EXT-X-DISCONTINUITY"));
         }
-        let says_map = !self.map.is_empty() && (self.discontinuity || self.map != *map);
+        // A gap of which nothing is known needs no key, and ends none.
+        let key = if self.gap && self.key.is_empty() { in_force.key } else { &self.key };
+        let says_map = !self.map.is_empty() && (self.discontinuity || self.map != *in_force.map);
         if says_map {
-            line(out, format_args!("#EXT-X-MAP:URI=\"{}\"", self.map));
-            *map = &self.map;
+            let protected = !key.is_empty() || !in_force.key.is_empty();
+            write_map(out, &self.map, protected);
+            *in_force = InForce { map: &self.map, key: "" };
+        }
+        let says_key = key != in_force.key;
+        if says_key {
+            write_key(out, key);
+            in_force.key = key;
         }
         line(out, format_args!("#EXT-X-PROGRAM-DATE-TIME:{}", date(self.date_ms)));
-        says_map
+        Said { map: says_map, key: says_key }
     }
 
     fn write_parts(&self, out: &mut String) {
@@ -204,6 +218,39 @@ impl Segment {
             let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
             line(out, format_args!("#EXT-X-PART:DURATION={:.6},URI=\"{}\"{independent}", part.seconds, part.uri));
         }
+    }
+}
+
+/// What holds on from one segment to the next.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct InForce<'a> {
+    /// URI of the init segment; empty if none was named.
+    pub(super) map: &'a str,
+    /// URI of the key; empty if there is none.
+    pub(super) key: &'a str,
+}
+
+/// Which of these tags stand before a segment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Said {
+    pub(super) map: bool,
+    pub(super) key: bool,
+}
+
+/// EXT-X-MAP. The init segment is in clear, so among `protected` segments no key may hold where it is named (§4.4.4.5); the
+/// key follows.
+pub(super) fn write_map(out: &mut String, map: &str, protected: bool) {
+    if protected {
+        write_key(out, "");
+    }
+    line(out, format_args!("#EXT-X-MAP:URI=\"{map}\""));
+}
+
+/// EXT-X-KEY (§4.4.4.4); for no key what ends one.
+pub(super) fn write_key(out: &mut String, key: &str) {
+    match key {
+        "" => line(out, format_args!("#EXT-X-KEY:METHOD=NONE")),
+        _ => line(out, format_args!("#EXT-X-KEY:METHOD=AES-128,URI=\"{key}\"")),
     }
 }
 
@@ -312,6 +359,74 @@ mod tests {
     #[test]
     fn a_short_playlist_is_sent_whole() {
         assert_eq!(live().render_delta(), live().render());
+    }
+
+    fn protected() -> MediaPlaylist {
+        let key = |msn: u64| format!("../keys/{}-00.key", msn / 4);
+        let locked = |segment: Segment, msn: u64| Segment { key: key(msn), ..segment };
+        let part = |n: u32| PartLine { uri: format!("20.{n}.m4s"), seconds: 0.5, independent: n == 0 };
+        let segments = (6..20).map(|msn| locked(segment(msn), msn));
+        let mut segments: Vec<Segment> = segments.collect();
+        segments[8] = Segment { discontinuity: true, map: "init-01.mp4".to_owned(), ..segments[8].clone() };
+        segments[9..].iter_mut().for_each(|segment| segment.map = "init-01.mp4".to_owned());
+        let open = Segment { parts: vec![part(0)], map: "init-01.mp4".to_owned(), ..locked(segment(20), 20) };
+        MediaPlaylist { media_sequence: 6, segments, open: Some(open), ..live() }
+    }
+
+    /// The lines that say what holds, and the names of segments and parts.
+    fn held(text: &str) -> Vec<&str> {
+        let held = |line: &&str| {
+            let tags = ["#EXT-X-KEY", "#EXT-X-MAP", "#EXT-X-DISC", "#EXT-X-SKIP", "#EXT-X-PART:", "#EXT-X-PRELOAD"];
+            !line.starts_with('#')
+                || tags.iter().any(|tag| line.starts_with(tag) && !line.starts_with("#EXT-X-DISCONTINUITY-S"))
+        };
+        let short = |line| match line {
+            "#EXT-X-KEY:METHOD=NONE" => "none",
+            "#EXT-X-MAP:URI=\"init-00.mp4\"" => "map 0",
+            "#EXT-X-MAP:URI=\"init-01.mp4\"" => "map 1",
+            "#EXT-X-DISCONTINUITY" => "break",
+            "#EXT-X-PART:DURATION=0.500000,URI=\"20.0.m4s\",INDEPENDENT=YES" => "20.0",
+            _ => line.strip_prefix("#EXT-X-KEY:METHOD=AES-128,URI=\"../keys/").map_or(line, |rest| &rest[..1]),
+        };
+        text.lines().filter(held).map(short).map(|line| line.trim_end_matches(".m4s")).collect()
+    }
+
+    #[test]
+    fn each_key_is_named_once_and_never_holds_where_an_init_segment_is_named() {
+        let text = protected().render();
+        let expected = "none,map 0,1,6,7,2,8,9,10,11,3,12,13,break,none,map 1,3,14,15,4,16,17,18,19,5,20.0,\
+                        #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"13.1.m4s\"";
+        assert_eq!(held(&text).join(","), expected);
+        assert!(text.contains("#EXT-X-KEY:METHOD=AES-128,URI=\"../keys/5-00.key\"\n"), "{text}");
+        let (_, parsed) = m3u8_rs::parse_media_playlist(text.as_bytes()).unwrap();
+        assert_eq!(parsed.segments.len(), 14);
+    }
+
+    #[test]
+    fn a_delta_says_again_which_key_holds() {
+        let text = protected().render_delta();
+        let expected = "#EXT-X-SKIP:SKIPPED-SEGMENTS=8,break,none,map 1,3,14,15";
+        assert!(held(&text).join(",").starts_with(expected), "{text}");
+        let mut later = protected();
+        later.segments.remove(0);
+        later.segments.push(Segment {
+            map: "init-01.mp4".to_owned(),
+            key: "../keys/5-00.key".to_owned(),
+            ..segment(20)
+        });
+        let text = MediaPlaylist { media_sequence: 7, open: None, ..later }.render_delta();
+        let expected = "#EXT-X-SKIP:SKIPPED-SEGMENTS=8,3,15,4,16";
+        assert!(held(&text).join(",").starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn a_gap_of_which_nothing_is_known_ends_no_key_and_clear_segments_do() {
+        let key = "../keys/1-00.key".to_owned();
+        let locked = Segment { key: key.clone(), ..segment(6) };
+        let gap = Segment { gap: true, map: String::new(), ..segment(7) };
+        let segments = vec![locked.clone(), gap, Segment { key, ..segment(8) }, segment(9)];
+        let text = MediaPlaylist { segments, open: None, hint: None, ..live() }.render();
+        assert_eq!(held(&text).join(","), "none,map 0,1,6,7,8,none,9");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct AudioGroup {
 pub struct Variant {
     /// Relative URI of its playlist.
     pub uri: String,
-    /// Relative URI of its I-frame playlist.
+    /// Relative URI of its I-frame playlist; empty if there is none.
     pub iframes_uri: String,
     /// RFC 6381 codec.
     pub codec: String,
@@ -74,7 +74,8 @@ impl Multivariant {
         for variant in &self.variants {
             self.write_variant(variant, &mut out);
         }
-        for Variant { iframes_uri, codec, size: (width, height), iframes_peak, .. } in &self.variants {
+        let with_iframes = self.variants.iter().filter(|variant| !variant.iframes_uri.is_empty());
+        for Variant { iframes_uri, codec, size: (width, height), iframes_peak, .. } in with_iframes {
             line(
                 &mut out,
                 format_args!(
@@ -149,5 +150,9 @@ foo/960w/index.m3u8
         assert_eq!(playlist.render(), expected);
         let (_, parsed) = m3u8_rs::parse_master_playlist(expected.as_bytes()).unwrap();
         assert_eq!(parsed.variants.len(), 2);
+        let mut without = playlist;
+        without.variants[0].iframes_uri.clear();
+        let (kept, _) = expected.split_at(expected.find("#EXT-X-I-FRAME").unwrap());
+        assert_eq!(without.render(), kept);
     }
 }

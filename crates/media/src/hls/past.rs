@@ -4,7 +4,7 @@
 //! is kept as text, in blocks that snapshots share; only its ends move. Knows no windows and no files.
 
 use super::Segment;
-use super::media::line;
+use super::media::{InForce, Said, line, write_key, write_map};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -37,10 +37,12 @@ struct Mark {
     first_chunk: u64,
     gap: bool,
     discontinuity: bool,
-    /// Its text says which init segment is in force.
-    says_map: bool,
+    /// What its text says of what is in force.
+    says: Said,
     /// The init segment in force; empty if there never was one.
     map: Arc<str>,
+    /// The key in force; empty if there is none.
+    key: Arc<str>,
 }
 
 impl Past {
@@ -61,18 +63,20 @@ impl Past {
 
     /// Adds the one behind the newest. Its parts are not listed any more.
     pub fn push(&mut self, segment: &Segment) {
-        let in_force = self.last().map(|last| Arc::clone(&last.map)).unwrap_or_default();
-        let mut map: &str = &in_force;
+        let last = self.last().map(|last| (Arc::clone(&last.map), Arc::clone(&last.key)));
+        let (map, key) = last.unwrap_or_default();
+        let mut in_force = InForce { map: &map, key: &key };
         if self.blocks.back().is_none_or(|block| block.marks.len() >= BLOCK_SEGMENTS) {
             self.blocks.push_back(Arc::default());
         }
         let Some(block) = self.blocks.back_mut().map(Arc::make_mut) else { return };
-        let says_map = segment.write_head(&mut block.text, &mut map);
+        let says = segment.write_head(&mut block.text, &mut in_force);
         if segment.gap {
             line(&mut block.text, format_args!("#EXT-X-GAP"));
         }
         line(&mut block.text, format_args!("#EXTINF:{:.6},\n{}", segment.seconds, segment.uri));
-        let map = if *map == *in_force { in_force } else { Arc::from(map) };
+        let shared = |text: &str, before: &Arc<str>| if *text == **before { Arc::clone(before) } else { text.into() };
+        let (map, key) = (shared(in_force.map, &map), shared(in_force.key, &key));
         block.marks.push(Mark {
             end: block.text.len(),
             uri: segment.uri.len() + 1,
@@ -80,8 +84,9 @@ impl Past {
             first_chunk: segment.first_chunk,
             gap: segment.gap,
             discontinuity: segment.discontinuity,
-            says_map,
+            says,
             map,
+            key,
         });
         self.discontinuities += u64::from(segment.discontinuity);
     }
@@ -120,6 +125,11 @@ impl Past {
         self.last().map_or("", |last| &last.map)
     }
 
+    /// The key in force behind the newest; empty if there is none.
+    pub(super) fn key(&self) -> &str {
+        self.last().map_or("", |last| &last.key)
+    }
+
     /// How many of the newest begin less than `seconds` before the end.
     pub(super) fn newest_within(&self, seconds: f64) -> usize {
         let mut from_end = 0.0;
@@ -132,10 +142,11 @@ impl Past {
         within.count()
     }
 
-    /// Writes all but the oldest `skipped`. What is in force before the first one is said only if it is the oldest.
+    /// Writes all but the oldest `skipped`. Which init segment is in force before the first one is said only if it is the
+    /// oldest; which key always.
     pub(super) fn write(&self, out: &mut String, skipped: usize) {
         out.reserve(self.blocks.iter().map(|block| block.text.len()).sum());
-        self.write_first_map(out, skipped);
+        self.write_first(out, skipped);
         let mut skip = self.left.saturating_add(skipped);
         for block in &self.blocks {
             let from = skip.checked_sub(1).map(|last| block.marks.get(last).map(|mark| mark.end));
@@ -151,7 +162,7 @@ impl Past {
     /// Writes all as an I-frame playlist has them: the first chunk of each.
     pub(super) fn write_iframes(&self, out: &mut String) {
         out.reserve(self.blocks.iter().map(|block| block.text.len() + 32 * block.marks.len()).sum());
-        self.write_first_map(out, 0);
+        self.write_first(out, 0);
         for (text, mark) in self.marks() {
             let (head, uri) = text.split_at_checked(text.len().saturating_sub(mark.uri)).unwrap_or((text, ""));
             out.push_str(head);
@@ -160,10 +171,16 @@ impl Past {
         }
     }
 
-    fn write_first_map(&self, out: &mut String, skipped: usize) {
-        let first = self.blocks.front().and_then(|block| block.marks.get(self.left));
-        if let Some(first) = first.filter(|first| skipped == 0 && !first.says_map && !first.map.is_empty()) {
-            line(out, format_args!("#EXT-X-MAP:URI=\"{}\"", first.map));
+    fn write_first(&self, out: &mut String, skipped: usize) {
+        // All blocks but the last are full.
+        let at = self.left.saturating_add(skipped);
+        let block = self.blocks.get(at / BLOCK_SEGMENTS);
+        let Some(first) = block.and_then(|block| block.marks.get(at % BLOCK_SEGMENTS)) else { return };
+        if skipped == 0 && !first.says.map && !first.map.is_empty() {
+            write_map(out, &first.map, !first.key.is_empty());
+        }
+        if !first.says.key && !first.key.is_empty() {
+            write_key(out, &first.key);
         }
     }
 
@@ -195,6 +212,7 @@ mod tests {
             gap: n % 11 == 4,
             discontinuity: n % 97 == 13,
             map: if n < 3 { String::new() } else { format!("init-{}.mp4", n / 150) },
+            key: String::new(),
             date_ms: 1_795_195_500_000 + n as i64 * 2000,
             parts: Vec::new(),
             first_chunk: 1000 + n,
@@ -214,9 +232,12 @@ mod tests {
         }
     }
 
-    /// The same list, all live or mostly past, reads the same.
-    fn check(left: usize, live: usize) {
-        let all = segments(400);
+    /// The same list, all live or mostly past, reads the same; also if each key is for `every` segments.
+    fn check(left: usize, live: usize, every: Option<u64>) {
+        let mut all = segments(400);
+        for (segment, n) in all.iter_mut().zip(0u64..) {
+            segment.key = every.map(|every| format!("../keys/{}-00.key", n / every)).unwrap_or_default();
+        }
         let before = all[..left].iter().filter(|segment| segment.discontinuity).count() as u64;
         let plain = playlist(Past::default(), all[left..].to_vec(), left as u64, before);
         let mut past = Past::default();
@@ -235,7 +256,9 @@ mod tests {
     fn what_is_past_reads_as_if_it_were_not() {
         for left in [0, 1, 12, 13, 14, 127, 128, 129, 150, 200, 300] {
             for live in [1, 2, 5, 6, 7, 60] {
-                check(left, live);
+                for every in [None, Some(1), Some(5), Some(1000)] {
+                    check(left, live, every);
+                }
             }
         }
     }

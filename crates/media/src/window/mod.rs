@@ -7,6 +7,7 @@
 use crate::hls::Past;
 use crate::ladder::Rendition;
 use crate::package::Closed;
+use crate::protect::{self, Lock};
 use crate::route::File;
 use crate::unit::VIDEO_TIMESCALE;
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,9 @@ pub struct Terms {
     /// How much stays listed if the recording has it, seconds; no more than the live window if it is not longer.
     #[serde(default)]
     pub dvr_s: u32,
+    /// How segments are encrypted, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protect: Option<protect::Terms>,
 }
 
 /// The table of one epoch.
@@ -144,6 +148,9 @@ pub struct Window {
     forgotten: u64,
     #[serde(skip)]
     archive: Archive,
+    /// What segments are encrypted with. Not kept: who restores a protected window brings it.
+    #[serde(skip)]
+    lock: Option<Lock>,
 }
 
 /// The first number of an epoch: after the last one used, and at least the count of segments since 1970, so that numbers
@@ -166,7 +173,19 @@ impl Window {
         };
         let columns = renditions.iter().map(column).collect();
         let (slots, archive) = (VecDeque::new(), Archive::default());
-        Self { terms, first, slots, columns, discontinuity_sequence: 0, ended: false, forgotten: 0, archive }
+        let (discontinuity_sequence, ended, forgotten, lock) = (0, false, 0, None);
+        Self { terms, first, slots, columns, discontinuity_sequence, ended, forgotten, archive, lock }
+    }
+
+    /// All segments are encrypted with this. To be called before there are any, and after a protected one is read back.
+    pub fn protect(&mut self, lock: Lock) {
+        self.terms.protect = Some(lock.terms());
+        self.lock = Some(lock);
+    }
+
+    /// What segments are encrypted with, if they are.
+    pub fn lock(&self) -> Option<&Lock> {
+        self.lock.as_ref()
     }
 
     /// What the epoch fixed.

@@ -106,6 +106,7 @@ impl Window {
             gap: matches!(cell, Cell::Gap(_)),
             discontinuity: slot.discontinuity,
             map: init.map(|init| File::Init(init.hash.clone()).to_string()).unwrap_or_default(),
+            key: self.lock.as_ref().map(|lock| lock.key_file(msn).uri()).unwrap_or_default(),
             date_ms: self.terms.anchor_ms + start_ms,
             parts: (0..).zip(cell.parts()).map(part).collect(),
             first_chunk: if let Cell::Whole(closed, _) = cell { closed.first_chunk } else { 0 },

@@ -8,7 +8,7 @@ const SOURCE: Rendition = Rendition::Source;
 const SMALL: Rendition = Rendition::Encoded(960);
 
 fn window(window_s: u32) -> Window {
-    let terms = Terms { anchor_ms: 1_795_195_500_000, target_s: 2, part_ms: 500, window_s, dvr_s: 0 };
+    let terms = Terms { anchor_ms: 1_795_195_500_000, target_s: 2, part_ms: 500, window_s, dvr_s: 0, protect: None };
     let mut window = Window::new(terms, 100, &[SOURCE, SMALL]);
     window.set_init(SOURCE, 100, "aaaaaaaaaaaaaaaa", 90_000);
     window.set_init(SMALL, 100, "bbbbbbbbbbbbbbbb", 90_000);

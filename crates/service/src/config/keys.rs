@@ -26,6 +26,8 @@ pub(super) enum Rule {
     LongSecret,
     /// A list of such, or one alone.
     LongSecrets,
+    /// A list of such.
+    Secrets,
     /// An IP address and a port.
     Address,
     /// A list of other servers, each as `http://HOST:PORT`.
@@ -117,6 +119,10 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("hls.part_ms", Rule::Whole(100, 2000, "milliseconds")),
     ("hls.window_s", Rule::Whole(10, 3600, "seconds")),
     ("hls.dvr_s", Rule::Whole(0, 43_200, "seconds")),
+    ("protect.method", PROTECTION),
+    ("protect.secret", Rule::Secret),
+    ("protect.old_secrets", Rule::Secrets),
+    ("protect.rotate_s", Rule::Whole(1, 86_400, "seconds")),
     ("storage.ingest", Rule::Store),
     ("storage.egress", Rule::Store),
     ("retention.ingest_days", DAYS),
@@ -138,10 +144,12 @@ pub(super) const KEYS: &[(&str, Rule)] = &[
     ("streams.*.watch", WATCH),
     ("streams.*.listed", Rule::Flag),
     ("streams.*.audio", Rule::Word(&["auto", "off"], &[])),
+    ("streams.*.protect", PROTECTION),
 ];
 
 /// Receivers of hooks: each is told everything.
 const HOOKS_MAX: usize = 8;
+const PROTECTION: Rule = Rule::Word(&["off", "aes-128"], &[]);
 
 const DAYS: Rule = Rule::Whole(0, 36_500, "days; 0 for ever");
 
@@ -246,7 +254,7 @@ impl Rule {
 
     /// Whether values under it must not be shown.
     pub(super) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::LongSecret | Self::LongSecrets)
+        matches!(self, Self::Secret | Self::Secrets | Self::LongSecret | Self::LongSecrets)
     }
 
     /// Judges a secret itself, wherever it was.
@@ -279,6 +287,9 @@ impl Rule {
                 }
                 None => text.is_some_and(may_be_long_secret),
             },
+            Self::Secrets => value
+                .as_array()
+                .is_some_and(|list| list.iter().all(|secret| secret.as_str().is_some_and(|secret| !secret.is_empty()))),
             Self::Address => text.is_some_and(|text| text.parse::<SocketAddr>().is_ok()),
             Self::Servers => value.as_array().is_some_and(|list| {
                 !list.is_empty() && list.iter().all(|server| server.as_str().is_some_and(is_server))
@@ -317,6 +328,7 @@ impl Rule {
             Self::Flag => "true or false".to_owned(),
             Self::Text(what) => what.to_owned(),
             Self::Secret => format!("a text that is not empty, {ELSEWHERE}"),
+            Self::Secrets => format!("a list of texts that are not empty, {ELSEWHERE}"),
             Self::LongSecret => format!("{LONG_SECRET}, {ELSEWHERE}"),
             Self::LongSecrets => format!("{LONG_SECRET}, {ELSEWHERE}, or a list of at most {SECRETS_MAX} such"),
             Self::Address => {

@@ -4,7 +4,7 @@
 //! remembers where it came from, so that an error can say which of the three to mend.
 
 use super::keys::{self, Rule, Verdict};
-use super::{Config, ConfigError, Metadata, Tls, Watch};
+use super::{Config, ConfigError, Metadata, Protection, Tls, Watch};
 use crate::hashed::Hashed;
 use crate::secret::{Files, HIDDEN};
 use std::collections::BTreeMap;
@@ -22,6 +22,9 @@ const JWT_SECRET_BYTES_MIN: usize = 32;
 
 /// Segments that playlists list at most.
 const DVR_SEGMENTS_MAX: u32 = media::window::PAST_SEGMENTS_MAX as u32;
+
+/// Shortest secret that keys are made from, in bytes.
+const SECRET_BYTES_MIN: usize = 32;
 
 /// Reads the file, if there is one, and merges it with the environment and the `--set` options.
 pub fn load(
@@ -218,6 +221,7 @@ impl Given {
             return Err(self.refuse("edge.target_group", format!("\"{group}\""), allowed.to_owned()));
         }
         self.check_publish(config)?;
+        self.check_protect(config)?;
         for (name, stream) in &config.streams {
             if (stream.watch, stream.listed) == (Some(Watch::Unlisted), Some(true)) {
                 let (key, watch) = (format!("streams.{name}.listed"), format!("streams.{name}.watch"));
@@ -244,6 +248,31 @@ impl Given {
             ),
             _ => Ok(()),
         }
+    }
+
+    /// What is to be encrypted needs a secret, and a secret must not be guessed: whoever has a key could try.
+    fn check_protect(&self, config: &Config) -> Result<(), ConfigError> {
+        let protect = &config.protect;
+        let on = |protection: Option<Protection>| protection == Some(Protection::Aes128);
+        let stream = config.streams.iter().find(|(_, stream)| on(stream.protect));
+        let switch = match stream {
+            _ if on(Some(protect.method)) => Some("protect.method".to_owned()),
+            stream => stream.map(|(name, _)| format!("streams.{name}.protect")),
+        };
+        if let (Some(switch), None) = (switch, &protect.secret) {
+            let allowed = format!(
+                "a secret, since {switch} is \"aes-128\": make one with `openssl rand -hex 32`, and give the same to all \
+                 origins and transcoders, best as LIVE360_PROTECT__SECRET"
+            );
+            return Err(self.refuse("protect.secret", "nothing".to_owned(), allowed));
+        }
+        let secrets = protect.secret.iter().map(|secret| ("protect.secret", secret));
+        let old = protect.old_secrets.iter().map(|secret| ("protect.old_secrets", secret));
+        let short = secrets.chain(old).find(|(_, secret)| secret.expose().len() < SECRET_BYTES_MIN);
+        short.map_or(Ok(()), |(key, _)| {
+            let allowed = format!("{SECRET_BYTES_MIN} characters or more, as `openssl rand -hex 32` prints them");
+            Err(self.refuse(key, HIDDEN.to_owned(), allowed))
+        })
     }
 
     /// Where certificates come from must be said.
@@ -274,7 +303,7 @@ fn unknown(key: &Key, value: &Value, from: &str) -> ConfigError {
     // A misspelt secret is still one.
     let may_be_secret = matches!(
         key.first().map(String::as_str),
-        Some("streams" | "admin" | "publish" | "hooks" | "watch" | "cluster")
+        Some("streams" | "admin" | "publish" | "hooks" | "watch" | "cluster" | "protect")
     );
     let value = if may_be_secret { HIDDEN.to_owned() } else { value.to_string() };
     let instead =

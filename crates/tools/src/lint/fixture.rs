@@ -12,6 +12,8 @@ use media::h264::VideoConfig;
 use media::hls::date;
 use media::mp4::{Sample, Track, chunk, init_audio, init_video};
 use media::projection::Layout;
+use media::protect::{Keyring, Scope};
+use media::route::{File, Route};
 use std::fmt::Write;
 use std::sync::OnceLock;
 use url::Url;
@@ -63,6 +65,42 @@ pub(super) fn encrypted() -> Observed {
     ONCE.get_or_init(make_encrypted).clone()
 }
 
+/// The whole one with a video rendition that is encrypted as a whole, init segments excepted.
+pub(super) fn sealed() -> Observed {
+    static ONCE: OnceLock<Observed> = OnceLock::new();
+    ONCE.get_or_init(make_sealed).clone()
+}
+
+fn make_sealed() -> Observed {
+    let lock = Keyring::new(["a secret"]).lock(Scope::Stream("foo"), u32::MAX).unwrap();
+    let key = lock.key_file(FIRST);
+    let mut observed = vod();
+    let texts = observed.playlists[HIGH].snapshots.iter_mut().chain(observed.probes.iter_mut().map(|p| &mut p.fetch));
+    for fetch in texts {
+        edit(fetch, |text| {
+            let around = |line: &str| match line.starts_with("#EXT-X-MAP") {
+                true => format!("#EXT-X-KEY:METHOD=NONE\n{line}\n#EXT-X-KEY:METHOD=AES-128,URI=\"{}\"\n", key.uri()),
+                false => format!("{line}\n"),
+            };
+            text.lines().map(around).collect()
+        });
+    }
+    let folder = address(FOLDERS[HIGH]).to_string();
+    for fetch in observed.files.iter_mut().filter(|fetch| fetch.range.is_none()) {
+        let name = fetch.url.as_str().strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/'));
+        if let Some(File::Segment(msn)) = name.and_then(File::parse)
+            && let Ok(answer) = &mut fetch.outcome
+        {
+            answer.body = lock.seal(msn, &answer.body);
+        }
+    }
+    let url = playlist_url(HIGH).join(&key.uri()).unwrap();
+    let route = Route::Key("foo".parse().unwrap(), key);
+    let bytes = Keyring::new(["a secret"]).key(&route).unwrap();
+    observed.keys = vec![fetch(&url, None, 9.5, answer("application/octet-stream", Bytes::copy_from_slice(&bytes)))];
+    observed
+}
+
 fn make_vod() -> Observed {
     let mut observed = stream(Kind::Vod);
     let url = with_query(&observed.playlists[HIGH].url, "_HLS_msn=897598999&_HLS_part=0");
@@ -79,7 +117,8 @@ fn make_encrypted() -> Observed {
     });
     let files = vec![fetch(&address("keyed/5.ts"), None, 9.0, answer("video/mp2t", Bytes::from_static(b"\x12\x34")))];
     let watched = Watched { url: url.clone(), role: Role::Alone, snapshots: snapshots.collect() };
-    Observed { start: url, multivariant: None, playlists: vec![watched], files, probes: Vec::new() }
+    let (keys, probes) = (Vec::new(), Vec::new());
+    Observed { start: url, multivariant: None, playlists: vec![watched], files, keys, probes }
 }
 
 fn stream(kind: Kind) -> Observed {
@@ -102,6 +141,7 @@ fn stream(kind: Kind) -> Observed {
         multivariant: Some(multivariant),
         playlists: watched.collect(),
         files: files(),
+        keys: Vec::new(),
         probes: Vec::new(),
     }
 }

@@ -4,6 +4,7 @@
 
 use super::observe::{Answer, Fetch, Observed, Role};
 use super::parse::{ByteRange, Media, Multivariant, Playlist, Segment};
+use super::sealed::{self, Sealed, whole_key};
 use bytes::Bytes;
 use media::mp4::read::{FragmentInfo, InitInfo, fragment_info, init_info};
 use std::collections::{HashMap, HashSet};
@@ -17,11 +18,15 @@ pub(crate) struct Look<'a> {
     files: HashMap<FileKey, Vec<&'a Fetch>>,
     /// Last names in the paths of `files`: most segments of a long playlist are not among them.
     names: HashSet<String>,
+    /// Those of `files` that are encrypted as a whole.
+    sealed: HashMap<FileKey, Sealed>,
+    /// What is in them.
+    unsealed: HashMap<FileKey, Bytes>,
     inits: HashMap<FileKey, InitInfo>,
     fragments: HashMap<FileKey, FragmentInfo>,
 }
 
-type FileKey = (String, Option<ByteRange>);
+pub(crate) type FileKey = (String, Option<ByteRange>);
 
 /// The multivariant playlist.
 pub(crate) struct Listing<'a> {
@@ -79,9 +84,16 @@ impl<'a> Look<'a> {
             renditions,
             files: HashMap::new(),
             names: HashSet::new(),
+            sealed: HashMap::new(),
+            unsealed: HashMap::new(),
             inits: HashMap::new(),
             fragments: HashMap::new(),
         };
+        for rendition in &look.renditions {
+            for snapshot in &rendition.snapshots {
+                sealed::files(rendition.url, &snapshot.media, &mut look.sealed);
+            }
+        }
         for fetch in &observed.files {
             look.open(fetch);
         }
@@ -90,7 +102,12 @@ impl<'a> Look<'a> {
 
     fn open(&mut self, fetch: &'a Fetch) {
         let key = (fetch.url.to_string(), fetch.range);
-        if let Some(body) = ranged_body(fetch) {
+        let mut body = ranged_body(fetch);
+        if let Some(sealed) = self.sealed.get(&key) {
+            body = body.and_then(|body| sealed::open(sealed, &self.observed.keys, &body));
+            self.unsealed.extend(body.clone().map(|body| (key.clone(), body)));
+        }
+        if let Some(body) = body {
             if let Some(info) = init_info(&body) {
                 self.inits.insert(key.clone(), info);
             } else if let Some(info) = fragment_info(&body).ok().filter(|info| !info.tracks.is_empty()) {
@@ -148,14 +165,27 @@ impl<'a> Look<'a> {
         self.fragments.get(&(url.to_string(), range))
     }
 
-    /// Segments of a playlist that were fetched, are unencrypted fMP4 of one track, and could be read; by number, over
-    /// all moments.
+    /// How a file is encrypted, if it is as a whole.
+    pub(crate) fn sealed(&self, url: &Url, range: Option<ByteRange>) -> Option<&Sealed> {
+        self.sealed.get(&(url.to_string(), range))
+    }
+
+    /// The bytes of a file, decrypted if need be. `None`: there are none, or they could not be.
+    pub(crate) fn content(&self, url: &Url, range: Option<ByteRange>) -> Option<&Bytes> {
+        match self.sealed(url, range) {
+            Some(_) => self.unsealed.get(&(url.to_string(), range)),
+            None => Some(&self.fetches(url, range).iter().find_map(|fetch| fetch.success())?.body),
+        }
+    }
+
+    /// Segments of a playlist that were fetched, are fMP4 of one track, in clear or encrypted as a whole, and could be read;
+    /// by number, over all moments.
     pub(crate) fn opened<'l>(&'l self, rendition: &'l Rendition<'a>) -> Vec<OpenedSegment<'l>> {
         let mut opened: Vec<OpenedSegment<'l>> = Vec::new();
         for snapshot in &rendition.snapshots {
             for segment in &snapshot.media.segments {
                 let known = opened.last().is_some_and(|last| last.segment.msn >= segment.msn);
-                if !known && segment.keys.is_empty() {
+                if !known && (segment.keys.is_empty() || whole_key(&segment.keys).is_some()) {
                     opened.extend(self.open_segment(rendition, segment));
                 }
             }

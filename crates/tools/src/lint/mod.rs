@@ -10,6 +10,7 @@ pub mod parse;
 mod probe;
 mod report;
 pub mod rules;
+mod sealed;
 
 #[cfg(test)]
 mod fixture;

@@ -18,6 +18,8 @@ pub struct Observed {
     pub playlists: Vec<Watched>,
     /// Segments, parts, init segments and I-frames, in the order fetched.
     pub files: Vec<Fetch>,
+    /// Keys of what is encrypted as a whole.
+    pub keys: Vec<Fetch>,
     /// Requests that try how the server behaves.
     pub probes: Vec<Probe>,
 }

@@ -49,11 +49,13 @@ pub(super) async fn look_at(options: &Options) -> Result<(Observed, Vec<String>)
             (Some(first), playlists)
         }
     };
-    let mut observed = Observed { start, multivariant, playlists, files: Vec::new(), probes: Vec::new() };
+    let mut observed =
+        Observed { start, multivariant, playlists, files: Vec::new(), keys: Vec::new(), probes: Vec::new() };
     first_samples(&client, &mut observed).await;
     let length = watch_length(options, &observed);
     look_on(&client, &mut observed, length).await;
     last_samples(&client, &mut observed).await;
+    keys(&client, &mut observed).await;
     notes.extend(client.notes());
     if observed.start.scheme() == "http" {
         notes.push("plain http: rules about TLS and HTTP/2 were left out".to_owned());
@@ -121,6 +123,17 @@ async fn last_samples(client: &Arc<Client>, observed: &mut Observed) {
         let fetch = client.fetch(&url, &Want::media(range)).await;
         observed.probes.push(Probe { asked: Asked::Again, playlist, fetch });
     }
+}
+
+/// The keys of what was sampled.
+async fn keys(client: &Arc<Client>, observed: &mut Observed) {
+    let (files, mut wanted) = (&observed.files, Vec::new());
+    for watched in &observed.playlists {
+        for media in watched.snapshots.iter().filter_map(media_of) {
+            wanted.extend(sample::keys_of(&watched.url, &media, files));
+        }
+    }
+    observed.keys = sample::fetch_all(client, wanted, &[]).await;
 }
 
 fn watch_length(options: &Options, observed: &Observed) -> Duration {

@@ -8,6 +8,7 @@
 mod dates;
 mod delivery;
 mod iframes;
+mod keys;
 mod low_latency;
 mod multivariant;
 mod opened;
@@ -139,7 +140,7 @@ impl fmt::Display for Level {
 
 /// Every rule, in the order of the checklist.
 pub fn all() -> Vec<&'static Rule> {
-    let groups: [&'static [Rule]; 11] = [
+    let groups: [&'static [Rule]; 12] = [
         playlist::RULES,
         dates::RULES,
         time::RULES,
@@ -147,6 +148,7 @@ pub fn all() -> Vec<&'static Rule> {
         opened::RULES,
         multivariant::RULES,
         iframes::RULES,
+        keys::RULES,
         delivery::RULES,
         low_latency::RULES,
         parts::RULES,

@@ -3,7 +3,7 @@
 mod planted;
 mod served;
 
-use super::fixture::{encrypted, live, vod};
+use super::fixture::{encrypted, live, sealed, vod};
 use super::observe::{Observed, Watched};
 use super::rules::{self, Level};
 use super::*;
@@ -18,7 +18,7 @@ fn broken(report: &Report) -> BTreeSet<&'static str> {
 
 #[test]
 fn good_streams_break_nothing() {
-    for (name, observed) in [("live", live()), ("vod", vod()), ("encrypted", encrypted())] {
+    for (name, observed) in [("live", live()), ("vod", vod()), ("encrypted", encrypted()), ("sealed", sealed())] {
         let report = judge(&observed, &[]);
         assert_eq!(broken(&report), BTreeSet::new(), "{name}\n{report}");
         assert_eq!(report.outcome(), Outcome::Clean, "{name}");
@@ -27,7 +27,7 @@ fn good_streams_break_nothing() {
 
 #[test]
 fn every_rule_has_something_to_look_at_in_one_of_the_good_streams() {
-    let reports = [judge(&live(), &[]), judge(&vod(), &[]), judge(&encrypted(), &[])];
+    let reports = [live(), vod(), encrypted(), sealed()].map(|observed| judge(&observed, &[]));
     for rule in rules::all() {
         let looked = |report: &Report| report.rules.iter().any(|f| f.id == rule.id && f.status == Status::Kept);
         assert!(reports.iter().any(looked), "{} was looked at in none of them", rule.id);
@@ -49,6 +49,11 @@ fn check(plants: Vec<planted::Plant>) {
 #[test]
 fn breaches_planted_in_one_playlist_are_named() {
     check(planted::playlists());
+}
+
+#[test]
+fn breaches_planted_in_keys_are_named() {
+    check(planted::keys());
 }
 
 #[test]

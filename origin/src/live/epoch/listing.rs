@@ -23,6 +23,11 @@ impl Epoch {
             return None;
         }
         let uri = |rendition: Rendition, file: File| format!("{stream}/{rendition}/{file}");
+        let iframes = |rendition: Rendition| match window.lock() {
+            None => uri(rendition, File::IFrames),
+            // No part of a segment can be decrypted by itself.
+            Some(_) => String::new(),
+        };
         let audio = audio.map(|info| AudioGroup {
             uri: uri(Rendition::Audio, File::Playlist),
             channels: info.channels,
@@ -33,7 +38,7 @@ impl Epoch {
         let variants =
             rungs.into_iter().filter(|(rendition, _)| playable(*rendition)).map(|(rendition, info)| Variant {
                 uri: uri(rendition, File::Playlist),
-                iframes_uri: uri(rendition, File::IFrames),
+                iframes_uri: iframes(rendition),
                 codec: info.codec.clone(),
                 size: (info.width, info.height),
                 fps: self.infos.fps,

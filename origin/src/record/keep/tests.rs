@@ -19,7 +19,10 @@ fn recorder(dir: &Path, shutdown: &CancellationToken) -> Recorder {
 
 fn begun() -> Vec<Line> {
     let (name, session) = ("foo".to_owned(), "s".to_owned());
-    vec![Line::Session { name, session, began_ms: ANCHOR, rungs: true }, Line::Epoch { anchor_ms: ANCHOR, target_s: 2 }]
+    vec![
+        Line::Session { name, session, began_ms: ANCHOR, rungs: true },
+        Line::Epoch { anchor_ms: ANCHOR, target_s: 2, protect: false },
+    ]
 }
 
 fn segment(msn: u64) -> Line {
@@ -31,6 +34,7 @@ fn segment(msn: u64) -> Line {
         gap: false,
         discontinuity: false,
         map: "init-0123456789abcdef.mp4".to_owned(),
+        key: String::new(),
         bytes: 5,
         first_chunk: 1,
     })

@@ -25,6 +25,7 @@ impl Ledger {
             *own = others.max(*own);
         }
         self.layout = self.layout.or(other.layout);
+        self.protect |= other.protect;
         let own = std::mem::replace(&mut self.shape, other.shape.clone());
         self.shape.merge(own);
         for (rendition, entries) in &other.renditions {

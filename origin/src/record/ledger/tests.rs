@@ -13,6 +13,7 @@ fn entry(rendition: &str, msn: u64) -> Entry {
         gap: false,
         discontinuity: false,
         map: "init-0000000000000000.mp4".to_owned(),
+        key: String::new(),
         bytes: 250_000,
         first_chunk: 25_000,
     }
@@ -30,7 +31,7 @@ fn heads() -> Vec<Line> {
     };
     vec![
         Line::Session { name: "foo".to_owned(), session: "s".to_owned(), began_ms: ANCHOR, rungs: true },
-        Line::Epoch { anchor_ms: ANCHOR, target_s: 2 },
+        Line::Epoch { anchor_ms: ANCHOR, target_s: 2, protect: false },
         Line::Shape(Shape {
             fps: 30.0,
             video: vec![video("480w", 480), video("source", 960)],
@@ -189,4 +190,33 @@ fn what_is_no_init_segment_stands_in_no_playlist() {
 fn a_number_that_no_recording_reaches_makes_no_playlist_endless() {
     let ledger = ledger(vec![entry("source", 10), entry("source", 11), entry("source", u64::MAX - 1)]);
     assert_eq!(ledger.vod().unwrap().duration_s, 4.0);
+}
+
+#[test]
+fn what_is_encrypted_is_listed_with_its_keys_and_without_i_frames() {
+    let key = |msn: u64| format!("../keys/{}-0123456789abcdef.key", msn / 2);
+    let sealed = |rendition: &str, msn: u64| Entry { key: key(msn), first_chunk: 0, ..entry(rendition, msn) };
+    let all = ["source", "480w", "audio"].into_iter().flat_map(|r| (10..13).map(move |msn| sealed(r, msn)));
+    // One of them says of its key what can't be.
+    let odd = Entry { key: "http://elsewhere/7.key\"".to_owned(), ..sealed("source", 13) };
+    let mut ledger = ledger(all.chain([odd, sealed("480w", 13), sealed("audio", 13)]).collect());
+    ledger.enter(Line::Epoch { anchor_ms: ANCHOR, target_s: 2, protect: true });
+    let vod = ledger.vod().unwrap();
+    let names: Vec<&str> = vod.playlists.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["source/index.m3u8", "480w/index.m3u8", "audio/index.m3u8"]);
+    assert!(!vod.multivariant.contains("I-FRAME"), "{}", vod.multivariant);
+    let text = &vod.playlists[0].1;
+    for (held, times) in [(key(10), 1), (key(12), 1), ("METHOD=NONE".to_owned(), 1), ("elsewhere".to_owned(), 0)] {
+        assert_eq!(text.matches(&held).count(), times, "{held} in {text}");
+    }
+    assert_eq!(numbers(&ledger, "source"), ["10", "11", "12", "-13"]);
+    let again: String = ledger.lines().iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+    assert_eq!(Ledger::read(&again), ledger);
+}
+
+#[test]
+fn a_journal_of_what_is_in_clear_says_nothing_of_keys() {
+    let lines = ledger(vec![entry("source", 10)]).lines();
+    let text: String = lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
+    assert!(!text.contains("key") && !text.contains("protect"), "{text}");
 }

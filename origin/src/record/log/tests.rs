@@ -12,6 +12,7 @@ fn segment(msn: u64) -> Line {
         gap: false,
         discontinuity: false,
         map: "init-0000000000000000.mp4".to_owned(),
+        key: String::new(),
         bytes: 1,
         first_chunk: 1,
     })
@@ -68,7 +69,7 @@ async fn what_is_read_is_what_the_journal_had_also_after_a_restart() {
     let stores = Arc::new(Stores::of(&config));
     let mut ledger = session();
     for (began, lines) in [
-        (10, vec![Line::Epoch { anchor_ms: 1_795_195_500_000, target_s: 2 }, segment(1), segment(2)]),
+        (10, vec![Line::Epoch { anchor_ms: 1_795_195_500_000, target_s: 2, protect: false }, segment(1), segment(2)]),
         // The next process: it tells all again, and then what is new.
         (20, vec![Line::Shape(Shape { fps: 30.0, ..Shape::default() }), segment(3)]),
     ] {

@@ -115,6 +115,7 @@ fn segment(msn: u64) -> Line {
         gap: false,
         discontinuity: false,
         map: "init-0000000000000000.mp4".to_owned(),
+        key: String::new(),
         bytes: 100,
         first_chunk: 10,
     })
@@ -150,7 +151,7 @@ impl Left {
     async fn session(&self, name: &str, numbers: std::ops::RangeInclusive<u64>) -> Ledger {
         let heads = vec![
             Line::Session { name: "foo".to_owned(), session: name.to_owned(), began_ms: ANCHOR, rungs: true },
-            Line::Epoch { anchor_ms: ANCHOR, target_s: 2 },
+            Line::Epoch { anchor_ms: ANCHOR, target_s: 2, protect: false },
             Line::Layout(Layout { stereo: Stereo::Tb, ..Layout::default() }),
             Line::Shape(Shape {
                 fps: 30.0,
@@ -349,7 +350,7 @@ async fn what_no_date_and_no_log_can_be_keeps_no_other_session_from_being_finish
     let left = Left::new();
     let heads = [
         Line::Session { name: "foo".to_owned(), session: "a".to_owned(), began_ms: i64::MAX, rungs: true },
-        Line::Epoch { anchor_ms: i64::MAX, target_s: 2 },
+        Line::Epoch { anchor_ms: i64::MAX, target_s: 2, protect: false },
     ];
     let text: Vec<String> = heads.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
     left.object(true, "rec/foo/a/log/1-00000.jsonl", &text.join("\n")).await;

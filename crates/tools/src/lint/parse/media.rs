@@ -59,6 +59,8 @@ pub struct Segment {
     pub date: Option<At<f64>>,
     /// The EXT-X-MAP in force.
     pub map: Option<Arc<Tag>>,
+    /// The EXT-X-KEY tags that are in force where that stands.
+    pub map_keys: Vec<Arc<Tag>>,
     /// The EXT-X-KEY tags in force, none if METHOD=NONE.
     pub keys: Vec<Arc<Tag>>,
     /// Which bytes of the address it is.
@@ -208,6 +210,7 @@ struct Reader {
     parts: Vec<Part>,
     late: Vec<(u32, String)>,
     map: Option<Arc<Tag>>,
+    map_keys: Vec<Arc<Tag>>,
     keys: Vec<Arc<Tag>>,
     discontinuities: u64,
     listed: u64,
@@ -231,7 +234,10 @@ impl Reader {
                 Some(value) => self.date = Some(At { line, value }),
                 None => self.media.common.fault(line, format!("{:?} is no date", short(value))),
             },
-            "#EXT-X-MAP" => self.map = Some(Arc::new(self.media.common.tag(line, name, value))),
+            "#EXT-X-MAP" => {
+                self.map = Some(Arc::new(self.media.common.tag(line, name, value)));
+                self.map_keys.clone_from(&self.keys);
+            }
             "#EXT-X-KEY" => self.key(line, name, value),
             "#EXT-X-PART" => self.part(line, name, value),
             _ => self.whole(line, name, value),
@@ -345,6 +351,7 @@ impl Reader {
             discontinuity_number: self.discontinuities,
             date: self.date.take(),
             map: self.map.clone(),
+            map_keys: self.map_keys.clone(),
             keys: self.keys.clone(),
             range,
             gap: std::mem::take(&mut self.gap),

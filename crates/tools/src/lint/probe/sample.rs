@@ -5,6 +5,7 @@ use super::{PLAYLISTS_MAX, Role};
 use crate::lint::look::map_key;
 use crate::lint::observe::Fetch;
 use crate::lint::parse::{ByteRange, Media, Multivariant, Segment};
+use crate::lint::sealed::whole_key;
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -77,6 +78,16 @@ fn keys<'s>(base: &Url, segments: impl Iterator<Item = &'s Segment>) -> Vec<Key>
         keys.extend(init.into_iter().chain(own));
     }
     keys
+}
+
+/// Keys of segments and init segments that were fetched, where they are encrypted as a whole.
+pub(super) fn keys_of(base: &Url, media: &Media, files: &[Fetch]) -> Vec<Key> {
+    let fetched: HashSet<&str> = files.iter().map(|fetch| fetch.url.as_str()).collect();
+    let there =
+        media.segments.iter().filter(|segment| base.join(&segment.uri).is_ok_and(|url| fetched.contains(url.as_str())));
+    let tags = there.flat_map(|segment| [whole_key(&segment.keys), whole_key(&segment.map_keys)]);
+    let uris = tags.flatten().filter_map(|tag| tag.attributes.get("URI"));
+    uris.filter_map(|uri| base.join(uri).ok().map(|url| (url, None))).collect()
 }
 
 /// Fetches what is not known yet, all at once.

@@ -3,6 +3,8 @@
 use super::{Out, Place, Rule, must, should};
 use crate::lint::look::Look;
 use crate::lint::observe::Role;
+use crate::lint::parse::Segment;
+use crate::lint::sealed::whole_key;
 use media::mp4::read::fragment_info;
 
 pub(super) const RULES: &[Rule] = &[
@@ -26,6 +28,11 @@ fn exists(look: &Look<'_>, out: &mut Out) {
     let Some(listing) = &look.multivariant else { return out.skip("the address leads to no multivariant playlist") };
     if !listing.playlist.variants.iter().any(|variant| variant.has_video()) {
         return out.skip("there is no video");
+    }
+    let sealed = |segment: &Segment| segment.gap || whole_key(&segment.keys).is_some();
+    let mut videos = look.video_renditions().peekable();
+    if videos.peek().is_some() && videos.all(|rendition| rendition.latest().media.segments.iter().all(sealed)) {
+        return out.skip("segments are encrypted as a whole: no I-frame in them can be decrypted by itself");
     }
     out.check(
         !listing.playlist.iframes.is_empty(),

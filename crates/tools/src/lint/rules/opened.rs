@@ -102,10 +102,10 @@ fn first_picture_is_idr(look: &Look<'_>, opened: &OpenedSegment<'_>) -> Option<b
         return None;
     }
     let first = opened.fragment.tracks.first()?;
-    let fetch = look.fetches(&opened.url, opened.segment.range).iter().find_map(|fetch| fetch.success())?;
+    let body = look.content(&opened.url, opened.segment.range)?;
     let from = first.offset.checked_add(first.moof_bytes)?.checked_add(8)?;
     let to = from.checked_add(first.mdat_bytes.checked_sub(8)?)?;
-    let media: Bytes = (to <= fetch.body.len() && from <= to).then(|| fetch.body.slice(from..to))?;
+    let media: Bytes = (to <= body.len() && from <= to).then(|| body.slice(from..to))?;
     let kinds = nal_units(&media, 4).map_while(Result::ok).filter_map(|nal| nal.first().map(|head| head & 0x1f));
     kinds.take(64).find(|kind| (1..=5).contains(kind)).map(|kind| kind == 5)
 }

@@ -22,8 +22,8 @@ const fn plant(rule: &'static str, base: fn() -> Observed, mutate: fn(&mut Obser
 
 /// All of them.
 pub(super) fn all() -> Vec<Plant> {
-    let groups: [fn() -> Vec<Plant>; 8] =
-        [playlists, moments, renditions_and_media, multivariants, delivery, low_latency, parts, probes];
+    let groups: [fn() -> Vec<Plant>; 9] =
+        [playlists, keys, moments, renditions_and_media, multivariants, delivery, low_latency, parts, probes];
     groups.iter().flat_map(|group| group()).collect()
 }
 
@@ -168,6 +168,20 @@ pub(super) fn playlists() -> Vec<Plant> {
             set_header(fetch, "date", "Fri, 20 Nov 2026 23:00:00 GMT");
             set_header(fetch, "last-modified", "Fri, 20 Nov 2026 23:00:00 GMT");
         }),
+    ]
+}
+
+pub(super) fn keys() -> Vec<Plant> {
+    const CLEAR: &str = "#EXT-X-KEY:METHOD=NONE\n";
+    vec![
+        plant("V18.fetched", sealed, |o| {
+            let Ok(answer) = &mut o.keys[0].outcome else { return };
+            answer.body = Bytes::from_static(b"0123456789abcdef\n");
+        }),
+        // Another key of the right length.
+        plant("V18.decrypts", sealed, |o| set_body(&mut o.keys[0], Bytes::from_static(b"0123456789abcdef"))),
+        // Where the key holds for init segments too they can't be decrypted: then V14.init sees what they are not.
+        plant("V18.map-iv", sealed, |o| change(o, HIGH, |text| text.replace(CLEAR, ""))),
     ]
 }
 

@@ -11,7 +11,7 @@ fn ledger(name: &str, anchor_ms: i64, entries: &[i64]) -> Ledger {
     let mut ledger = Ledger::default();
     let session = format!("s-{}", entries.len());
     ledger.enter(Line::Session { name: name.to_owned(), session, began_ms: ANCHOR, rungs: true });
-    ledger.enter(Line::Epoch { anchor_ms, target_s: 2 });
+    ledger.enter(Line::Epoch { anchor_ms, target_s: 2, protect: false });
     ledger.enter(Line::Shape(Shape { fps: 30.0, ..Shape::default() }));
     for number in entries {
         ledger.enter(Line::Segment(Entry {
@@ -22,6 +22,7 @@ fn ledger(name: &str, anchor_ms: i64, entries: &[i64]) -> Ledger {
             gap: *number < 0,
             discontinuity: false,
             map: "init-0000000000000000.mp4".to_owned(),
+            key: String::new(),
             bytes: 1,
             first_chunk: 1,
         }));
