@@ -170,7 +170,7 @@ test("it keeps within CloudFront's JavaScript and size", () => {
   for (const [name, script] of [
     ["for-of", "for (const a of b) {}"],
     ["class", "class A {}"],
-    ["destructuring", "const { a } = b;"],
+    ["destructuring", "const [a] = b;"],
     ["optional chaining", "a?.b"],
     ["nullish operator", "a ?? b"],
     ["spread", "f(...a)"],
