@@ -4,9 +4,9 @@
 //     /hls/~TOKEN/foo.m3u8 -> /hls/foo.m3u8         TOKEN = 1.EXPIRES.PREFIX.MAC, as `live360 token` makes it
 //
 // The key value store says who needs one; nothing secret stands in here:
-//     mode          open | signed       of streams without a word of their own; without this entry: signed
-//     stream:NAME   open | signed       of this stream and its recordings
-//     secret        what tokens are signed with
+//     mode          watch.mode of the config; without this entry, or with another word than those below: signed
+//     stream:NAME   streams.NAME.watch: open | unlisted | signed, of this stream and its recordings
+//     secret        watch.secrets: what tokens are signed with
 //     secret.old    what they were signed with before, while such tokens live
 //
 // CloudFront has a JavaScript of its own (cloudfront-js-2.0): no for-of, no destructuring, no classes; and await stands
@@ -44,7 +44,7 @@ async function handler(event) {
     if (!mode) {
         mode = await read('mode');
     }
-    if (mode === 'open') {
+    if (mode === 'open' || mode === 'unlisted') {
         return request;
     }
     return refusal(403, 'Forbidden', mode ? 'this can only be watched by a signed link' : 'no mode is set yet');

@@ -92,6 +92,7 @@ test("the secret from before is taken for as long as it is in the store", async 
 test("without a token the store decides, and says no where it says nothing", async () => {
   for (const [store, name, expected] of [
     [{ mode: "open" }, "foo", "open"],
+    [{ mode: "unlisted" }, "foo", "open"],
     [{ mode: "signed" }, "foo", "signed"],
     [{}, "foo", "signed"],
     [{ mode: "Open" }, "foo", "signed"],
