@@ -3,6 +3,7 @@
 
 mod browser;
 mod cli;
+mod cloudformation;
 mod dvr;
 mod encoders;
 mod failover;
