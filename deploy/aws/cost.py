@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "checks"))
-from template import FOLDER, TEMPLATE, parse, properties, resources  # noqa: E402
+from template import TEMPLATE, in_readme, parse, properties, resources  # noqa: E402
 
 MONTH_H = 730
 
@@ -41,18 +41,32 @@ PRICES = {
 }
 
 # What is assumed of streams and viewers.
-SOURCE_MBIT = 20.0  # a 3840x1920 source as the encoder sends it
-RUNGS_MBIT = [5.8, 2.3, 0.5]  # the template's (the program's) ladder below it
+SOURCE_MBIT = 20.0
+RUNGS_MBIT = [5.8, 2.3, 0.5]
 SOUND_MBIT = 0.128
-VOD_MBIT = [18.0, 11.0, 6.0, 2.3, 0.6]  # vod.ladder for such a source
+VOD_MBIT = [18.0, 11.0, 6.0, 2.3, 0.6]
 SEGMENT_S = 2.0
 PART_S = 0.5
-# Measured for a 4K ladder of six rungs at x264's veryfast (24.3 core seconds a second); "medium", the default, is taken to
-# need twice as much.
 VOD_CORES = 24.3 * 2
-VIEWER_MBIT = 6.0  # what a viewer gets on average
-MISSES = 0.02  # of what viewers ask for, what CloudFront must ask an edge for
-STORE_READS = 2  # of the key value store for a request without a token
+VIEWER_MBIT = 6.0
+MISSES = 0.02
+STORE_READS = 2
+
+# The same in words.
+ASSUMPTIONS = [
+    ("the source", f"3840×1920, {SOURCE_MBIT:g} Mbit/s, to one origin; sound of {SOUND_MBIT * 1000:g} kbit/s"),
+    ("rungs below it", "as `ladder` has them by default: " + ", ".join(f"{it:g}" for it in RUNGS_MBIT) + " Mbit/s"),
+    ("the better ladder", "as `vod.ladder` has it for such a source: " + ", ".join(f"{it:g}" for it in VOD_MBIT) + " Mbit/s"),
+    ("its work", f"{VOD_CORES:g} core seconds a second: 24.3 were measured for a 4K ladder of six rungs at veryfast; the "
+     "default, medium, is taken to need twice as much"),
+    ("files", f"segments of {SEGMENT_S:g} s, each a PUT; parts of {PART_S:g} s are not stored"),
+    ("recordings", "everything is kept for one month"),
+    ("edges and origins", "each edge follows all rungs; half of what edges pull crosses zones, twice, for two edges"),
+    ("a viewer", f"{VIEWER_MBIT:g} Mbit/s on average, low latency: every {PART_S:g} s a part and a playlist, of picture and of sound"),
+    ("CloudFront", f"asks edges for {MISSES:.0%} of what viewers ask for; the token function reads {STORE_READS} entries a request "
+     "(without a token; with one, one)"),
+    ("edges", "the fewest that there are suffice: a thousand viewers at once are 6 Gbit/s at CloudFront, 120 Mbit/s at edges"),
+]
 
 
 def price(name):
@@ -144,21 +158,17 @@ def report():
         f"${hq:.2f} for the better ladder, ${stream_total - hq:.2f} for the rest. A thousand viewer hours cost **${viewers_total:.0f}**, "
         f"of which {gb(VIEWER_MBIT) * 1000 * price('CloudFront') / viewers_total:.0%} is CloudFront's price for bytes."
     )
-    return "\n\n".join([words, idle, stream, viewers, prices])
+    assumed = "\n".join(["| assumed of | |", "| --- | --- |"] + [f"| {what} | {how} |" for what, how in ASSUMPTIONS])
+    note = "Prices are us-east-1's list prices in US dollars from memory, without taxes, free tiers and agreements:"
+    return "\n\n".join([words, idle, stream, viewers, assumed, note, prices])
 
 
 def main():
-    text, readme = report(), FOLDER / "README.md"
-    begin, end = "<!-- cost.py begins -->\n", "\n<!-- cost.py ends -->"
-    if sys.argv[1:] == ["--fix"]:
-        before, rest = readme.read_text().split(begin)
-        readme.write_text(before + begin + text + end + rest.split(end)[1])
-    elif sys.argv[1:] == ["--check"]:
-        if begin + text + end not in readme.read_text():
-            sys.exit("deploy/aws/README.md shows other costs than cost.py: scripts/check/aws.sh --fix")
-        print("the README's costs are those of cost.py")
-    else:
+    text, option = report(), sys.argv[1:]
+    if not option:
         print(text)
+    elif not in_readme("cost.py", text, fix=option == ["--fix"]):
+        sys.exit("deploy/aws/README.md shows other costs than cost.py: scripts/check/aws.sh --fix")
 
 
 if __name__ == "__main__":

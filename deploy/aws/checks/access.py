@@ -230,8 +230,8 @@ def edges_hidden(template):
     for name, group in resources(template, "AWS::AutoScaling::AutoScalingGroup"):
         if public & {subnet["Ref"] for subnet in group["Properties"]["VPCZoneIdentifier"]}:
             yield f"{name} stands in a public subnet"
-    for name, _ in resources(template, "AWS::EC2::Subnet"):
-        if properties(template, name).get("MapPublicIpOnLaunch"):
+    for name, one in resources(template, "AWS::EC2::Subnet"):
+        if one["Type"] == "AWS::EC2::Subnet" and name not in public and one["Properties"].get("MapPublicIpOnLaunch"):
             yield f"{name} hands out public addresses"
     for name, route in resources(template, "AWS::EC2::Route"):
         if name.startswith("Private") and "GatewayId" in route["Properties"]:

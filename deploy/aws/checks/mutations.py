@@ -178,7 +178,7 @@ MUTATIONS = {
         ("the balancer for the whole network", put("BalancerSecurity", "SecurityGroupIngress", 0, value={"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "CidrIp": {"Ref": "VpcCidr"}})),
         ("edges beside the balancer", put("EdgeSecurity", "SecurityGroupIngress", 0, value={"IpProtocol": "tcp", "FromPort": 8088, "ToPort": 8088, "CidrIp": {"Ref": "VpcCidr"}})),
         ("transcoders in the open", put("Transcoders", "VPCZoneIdentifier", value=[{"Ref": "PublicSubnetA"}])),
-        ("public addresses for all", put("PublicSubnetA", "MapPublicIpOnLaunch", value=True)),
+        ("public addresses for all", put("PrivateSubnetA", "MapPublicIpOnLaunch", value=True)),
         ("a way in", put("PrivateRouteB", "GatewayId", value={"Ref": "InternetGateway"})),
     ],
     "groups": [

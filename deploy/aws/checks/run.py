@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Holds the template to its rules, and the rules to the breaches that they must find. `--fix` first copies viewer-token.js in."""
+"""Holds the template to its rules, and the rules to the breaches that they must find. `--fix` first copies viewer-token.js
+into the template, and the table of rights into the README."""
 
 import copy
 import sys
@@ -7,13 +8,14 @@ import sys
 import access  # noqa: F401: registers its rules
 import machines  # noqa: F401
 from mutations import MUTATIONS
+from rights import table
 from rule import RULES
-from template import FUNCTION, TEMPLATE, parse, with_function
+from template import FUNCTION, TEMPLATE, in_readme, parse, with_function
 
 
 def main():
-    text = TEMPLATE.read_text()
-    if sys.argv[1:] == ["--fix"]:
+    text, fix = TEMPLATE.read_text(), sys.argv[1:] == ["--fix"]
+    if fix:
         text = with_function(text, FUNCTION.read_text())
         TEMPLATE.write_text(text)
     template = parse(text)
@@ -28,6 +30,8 @@ def main():
             found += 1
         else:
             wrong.append(f"{name} doesn't find: {what}")
+    if not in_readme("rights.py", table(), fix):
+        wrong.append("the README shows other rights than rights.py: scripts/check/aws.sh --fix")
     for words in wrong:
         print(words, file=sys.stderr)
     print(f"{len(template['Resources'])} resources, {len(RULES)} rules, {found} of {len(planted)} planted breaches found")

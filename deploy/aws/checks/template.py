@@ -9,6 +9,7 @@ FOLDER = Path(__file__).resolve().parent.parent
 ROOT = FOLDER.parent.parent
 TEMPLATE = FOLDER / "template.yaml"
 FUNCTION = FOLDER / "viewer-token.js"
+README = FOLDER / "README.md"
 
 NO_VALUE = {"Ref": "AWS::NoValue"}
 
@@ -113,3 +114,12 @@ def with_function(text, code):
     )
     assert count == 1, "the template has a FunctionCode"
     return replaced
+
+
+def in_readme(name, text, fix=False):
+    """Whether the README shows this between its marks of this name; with `fix` it is put there first."""
+    begin, end = f"<!-- {name} begins -->\n", f"\n<!-- {name} ends -->"
+    if fix:
+        before, rest = README.read_text().split(begin)
+        README.write_text(before + begin + text + end + rest.split(end)[1])
+    return begin + text + end in README.read_text()
