@@ -4,6 +4,7 @@
 mod access;
 mod browser;
 mod cli;
+mod cloudformation;
 mod dvr;
 mod encoders;
 mod failover;

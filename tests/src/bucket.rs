@@ -47,17 +47,26 @@ pub struct Buckets {
 impl Buckets {
     /// Starts it with these buckets in it.
     pub async fn start(names: &[&str]) -> Self {
-        let mut command = Command::new(program());
+        Self::with_services(Some("s3,sqs"), names).await
+    }
+
+    /// Starts it with all that it can stand in for.
+    pub async fn cloud() -> Self {
+        Self::with_services(None, &[]).await
+    }
+
+    async fn with_services(services: Option<&str>, names: &[&str]) -> Self {
+        let mut command = Command::new(python("ministack"));
         command
             .envs([
                 ("GATEWAY_PORT", "0"),
                 ("BIND_HOST", "127.0.0.1"),
                 ("MINISTACK_HOST", "127.0.0.1"),
-                ("SERVICES", "s3,sqs"),
                 // These would listen on fixed ports, for everybody.
                 ("IOT_MTLS_ENABLED", "0"),
                 ("SFTP_ENABLED", "0"),
             ])
+            .envs(services.map(|services| ("SERVICES", services)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -125,16 +134,37 @@ impl Buckets {
 
     /// Makes a queue, past the gate; gives its URL.
     pub async fn queue(&self, name: &str) -> String {
+        let made = self.sqs("CreateQueue", &serde_json::json!({ "QueueName": name })).await;
+        let url = made["QueueUrl"].as_str().expect("a URL");
+        self.reachable(url)
+    }
+
+    /// The bodies of messages that wait in a queue, past the gate. They stay.
+    pub async fn messages(&self, queue: &str) -> Vec<String> {
+        let ask = serde_json::json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0, "WaitTimeSeconds": 0 });
+        let got = self.sqs("ReceiveMessage", &ask).await;
+        let bodies = got["Messages"].as_array().into_iter().flatten().filter_map(|message| message["Body"].as_str());
+        bodies.map(str::to_owned).collect()
+    }
+
+    /// A text in which the server names itself, with the gate's address instead: it doesn't know its own port where that
+    /// was the system's choice.
+    pub fn reachable(&self, text: &str) -> String {
+        text.replace("http://127.0.0.1:0/", &format!("http://{}/", self.address))
+    }
+
+    /// Where it is, past the gate.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.server)
+    }
+
+    async fn sqs(&self, action: &str, ask: &serde_json::Value) -> serde_json::Value {
         let signature = "authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/sqs/aws4_request";
-        let target = "x-amz-target: AmazonSQS.CreateQueue";
-        let body = format!("{{\"QueueName\":\"{name}\"}}");
+        let target = format!("x-amz-target: AmazonSQS.{action}");
         let kind = "content-type: application/x-amz-json-1.0";
-        let url = format!("http://{}/", self.server);
-        let args = ["-sSf", "-X", "POST", "-H", signature, "-H", target, "-H", kind, "-d", &body, &url];
-        let made: serde_json::Value = serde_json::from_str(&crate::tool("curl", &args).await).expect("JSON");
-        assert!(made["QueueUrl"].is_string(), "{made}");
-        // It doesn't know its own port where that was the system's choice.
-        format!("http://{}/000000000000/{name}", self.address)
+        let (body, url) = (ask.to_string(), format!("http://{}/", self.server));
+        let args = ["-sSf", "-X", "POST", "-H", signature, "-H", &target, "-H", kind, "-d", &body, &url];
+        serde_json::from_str(&crate::tool("curl", &args).await).expect("JSON")
     }
 
     /// Lets a bucket tell a queue of what is put below `prefix`.
@@ -241,8 +271,11 @@ async fn follow(mut lines: impl tokio::io::AsyncBufRead + Unpin + Send, sender: 
     }
 }
 
-fn program() -> PathBuf {
+/// A program of the Python environment that `make setup` makes.
+pub fn python(name: &str) -> PathBuf {
     let folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    let mut programs = folders.map(|folder| folder.join(".setup/python/bin/ministack"));
-    programs.find(|program| program.exists()).expect("ministack is below .setup: make setup puts it there")
+    let mut programs = folders.map(|folder| folder.join(".setup/python/bin").join(name));
+    programs
+        .find(|program| program.exists())
+        .unwrap_or_else(|| panic!("{name} is not below .setup: make setup puts it there"))
 }

@@ -1,7 +1,7 @@
 //! The real binary as a child process.
 
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -49,9 +49,19 @@ impl Server {
 
     /// The same with these variables in its environment.
     pub async fn start_with(role: &str, sets: &[&str], env: &[(&str, &str)], dir: Arc<TempDir>) -> Self {
+        Self::launch(&[role], sets, env, dir).await
+    }
+
+    /// The same with this file for what the tests don't set.
+    pub async fn configured(role: &str, file: &Path, sets: &[&str], env: &[(&str, &str)], dir: Arc<TempDir>) -> Self {
+        let file = file.to_str().expect("a plain path");
+        Self::launch(&[role, "--config", file], sets, env, dir).await
+    }
+
+    async fn launch(role: &[&str], sets: &[&str], env: &[(&str, &str)], dir: Arc<TempDir>) -> Self {
         let mut command = Command::new(binary());
         command.envs(env.iter().copied());
-        command.arg(role).args(["--set", &format!("data_dir=\"{}\"", dir.path().join("data").display())]);
+        command.args(role).args(["--set", &format!("data_dir=\"{}\"", dir.path().join("data").display())]);
         // Where the tests run is nobody's business.
         command.args(["--set", "machine.metadata=off"]);
         for key in ["origin.rtmp", "origin.http", "edge.http", "admin.http"] {
