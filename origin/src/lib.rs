@@ -9,15 +9,18 @@ mod live;
 mod record;
 pub mod rtmp;
 mod serve;
+pub mod steer;
 
 use live::{Door, Registry};
 use media::name::StreamName;
 use record::Replay;
-use service::config::Config;
+use service::config::Current;
+use service::telemetry::Series;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use steer::{Act, Cannot};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -74,6 +77,21 @@ impl Handle {
         self.0.stat()
     }
 
+    /// What `/metrics` shows of the streams that there are.
+    pub fn collect(&self, series: &mut Series) {
+        self.0.collect(series);
+    }
+
+    /// Does something to a stream; says in JSON what, and when it takes effect.
+    pub async fn steer(&self, name: &StreamName, act: Act) -> Result<serde_json::Value, Cannot> {
+        self.0.steer(name, act).await
+    }
+
+    /// Tells every stream what the config in force says of it now.
+    pub async fn reload(&self) {
+        self.0.reload().await;
+    }
+
     /// Ends a stream. `false` if there is none of that name.
     pub async fn end(&self, name: &StreamName) -> bool {
         self.0.end(name).await
@@ -83,7 +101,8 @@ impl Handle {
 impl Origin {
     /// Binds both listeners and takes up the streams that an earlier process left. `program` is this binary: the ladder's
     /// children run it.
-    pub async fn bind(config: &Config, program: PathBuf, shutdown: CancellationToken) -> Result<Self, Error> {
+    pub async fn bind(current: &Current, program: PathBuf, shutdown: CancellationToken) -> Result<Self, Error> {
+        let config = &*current.get();
         let rtmp = listen("origin.rtmp", config.origin.rtmp).await?;
         let http = listen("origin.http", config.origin.http).await?;
         let addr = |key, listener: &TcpListener, asked| {
@@ -93,7 +112,7 @@ impl Origin {
             rtmp: addr("origin.rtmp", &rtmp, config.origin.rtmp)?,
             http: addr("origin.http", &http, config.origin.http)?,
         };
-        let registry = Registry::new(config.clone(), program, shutdown.clone());
+        let registry = Registry::new(current.clone(), program, shutdown.clone());
         registry.restore().map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
         let replay = Replay::new(config);
         Ok(Self { rtmp, http, addrs, registry, replay, shutdown })
@@ -131,8 +150,8 @@ impl Origin {
 
 /// Finishes recordings whose origins are gone for good, and removes what is older than the config keeps, until shutdown.
 /// An [`Origin`] does so by itself; this is for other processes with the same stores, such as transcoders.
-pub async fn reconcile(config: Config, shutdown: CancellationToken) {
-    record::reconcile(&config, shutdown).await;
+pub async fn reconcile(config: Current, shutdown: CancellationToken) {
+    record::reconcile(config, shutdown).await;
 }
 
 async fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {

@@ -8,6 +8,7 @@ mod cli;
 mod control;
 mod leaving;
 mod process;
+mod steering;
 mod tiers;
 #[cfg(feature = "tools")]
 mod tools;
@@ -19,6 +20,7 @@ use clap::error::ErrorKind;
 use cli::{Cli, Command, Serve};
 use service::config::{ConfigError, Role};
 use std::process::ExitCode;
+use steering::Sources;
 
 /// The command line or the configuration was wrong (EX_USAGE of sysexits.h).
 const WRONG_USAGE: u8 = 64;
@@ -78,9 +80,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
 fn serve(role: Role, options: Serve, log: Option<String>) -> anyhow::Result<ExitCode> {
     let mut sets = options.set;
     sets.extend(log_level(log));
-    let config = service::config::load(options.config.as_deref(), environment(), &sets)?;
-    service::telemetry::install_logger(&config.log)?;
-    runtime()?.block_on(process::run(role, config))?;
+    let sources = Sources { file: options.config, sets };
+    let loaded = sources.read()?;
+    let log = service::telemetry::install_logger(&loaded.config.log)?;
+    runtime()?.block_on(process::run(role, sources, loaded, log))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -89,7 +92,8 @@ fn serve(role: Role, options: Serve, log: Option<String>) -> anyhow::Result<Exit
 fn logging(log: Option<String>) -> anyhow::Result<()> {
     let sets: Vec<String> = log_level(log).into_iter().collect();
     let config = service::config::load(None, std::iter::empty(), &sets)?;
-    Ok(service::telemetry::install_logger(&config.log)?)
+    service::telemetry::install_logger(&config.log)?;
+    Ok(())
 }
 
 fn log_level(log: Option<String>) -> Option<String> {

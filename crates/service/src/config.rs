@@ -3,12 +3,16 @@
 //! `deploy/live360.toml` documents the same keys for operators, and a test holds the two together. What is allowed under
 //! each key stands in `keys`, how the layers are merged in `load`. Nothing here reads the environment: it is handed in.
 
+mod current;
 mod error;
 mod keys;
 mod load;
+pub mod reload;
 
+pub use current::Current;
 pub use error::ConfigError;
-pub use load::{ENV_PREFIX, load, parse};
+pub use keys::{is_log_level, log_levels};
+pub use load::{ENV_PREFIX, Loaded, load, parse, read};
 
 use crate::secret::Secret;
 use media::ladder::Ladder;

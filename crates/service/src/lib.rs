@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod host;
 pub mod http;
 pub mod machine;
 pub mod ready;

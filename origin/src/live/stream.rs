@@ -3,7 +3,12 @@
 //! Thin: it feeds inputs to [`super::core`] and obeys the effects in order. Files are inserted before the playlists that
 //! name them can be seen.
 
-use super::core::{Core, Effect, Input, Options, State};
+mod series;
+mod steer;
+
+pub(crate) use steer::Configured;
+
+use super::core::{Core, Effect, Input, State};
 use super::epoch::Saved;
 use super::files::{Files, Write, file_key, write_all};
 use super::ladder::{Event, Ladder};
@@ -11,17 +16,19 @@ use super::publisher::{Publisher, Takeover};
 use super::shown::{Board, Kind, Shown};
 use crate::ingest::{Claim, Ingested, PublishRequest, Refusal};
 use crate::record::{Recorder, Status, Tape};
+use crate::steer::{Act, Cannot, Mark};
 use codec::ladder::ToLadder;
 use media::ladder::Rendition;
 use media::name::StreamName;
 use media::route::File;
 use media::window::{Recall, Window};
-use service::config::Record;
+use metrics::{counter, histogram};
 use service::secret::Secret;
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -43,8 +50,11 @@ const WARNINGS_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) name: StreamName,
-    pub(crate) listed: bool,
+    pub(crate) listed: AtomicBool,
     pub(crate) files: Arc<Files>,
+    marks: Mutex<Vec<Mark>>,
+    /// The publish in progress: its id, whence it comes, since when (UTC ms).
+    publishing: Mutex<Option<(u64, IpAddr, i64)>>,
     core: Mutex<Core>,
     version: watch::Sender<u64>,
     commands: mpsc::Sender<Command>,
@@ -65,6 +75,10 @@ pub(crate) enum Command {
     Claim(PublishRequest, oneshot::Sender<Result<Claim, Refusal>>),
     /// The operator ends it.
     End,
+    /// The operator does something else to it.
+    Steer(Act, oneshot::Sender<Result<serde_json::Value, Cannot>>),
+    /// The config was read again.
+    Configure(Box<Configured>),
     /// It has ended, and its place is needed.
     Forget,
 }
@@ -95,23 +109,19 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) name: StreamName,
-    pub(crate) options: Options,
-    pub(crate) listed: bool,
-    /// What a publisher must present, if anything.
-    pub(crate) key: Option<Secret>,
+    pub(crate) configured: Configured,
     /// Where its files are kept.
     pub(crate) dir: PathBuf,
     /// This binary, which the ladder's child runs.
     pub(crate) program: PathBuf,
     pub(crate) recorder: Recorder,
-    /// What of it is recorded.
-    pub(crate) record: Record,
 }
 
 impl Stream {
     /// A new stream, or one that an earlier process left in its folder, and the task to run it.
     pub(crate) fn new(setup: Setup) -> Result<(Arc<Self>, Task), store::Error> {
-        let Setup { name, options, listed, key, dir, program, recorder, record } = setup;
+        let Setup { name, configured, dir, program, recorder } = setup;
+        let Configured { options, listed, key, record } = configured;
         // Removed segments stay for as long as the longest playlist that named them (§6.2.2): at least six segments, and
         // one more than the window asks for.
         let window_s = options.window_s.max(6 * LONGEST_SEGMENT_S) + LONGEST_SEGMENT_S;
@@ -135,8 +145,10 @@ impl Stream {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let stream = Arc::new(Self {
             name,
-            listed,
+            listed: AtomicBool::new(listed),
             files: Arc::new(files),
+            marks: Mutex::default(),
+            publishing: Mutex::default(),
             core: Mutex::new(core),
             version: watch::Sender::new(0),
             commands,
@@ -227,21 +239,38 @@ impl Stream {
 
     /// What `/stat` says of it.
     pub(crate) fn stat(&self) -> serde_json::Value {
+        let state = self.state_word();
         let core = self.core();
-        let state = match core.state() {
-            State::Live => "live",
-            State::Waiting(_) => "waiting",
-            State::Ended(_) => "ended",
-        };
         let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (core, recording) = (core.stat(), self.recording.words());
+        let (since, core) = (core.since().map(media::hls::date), core.stat(utc_ms()));
+        let (recording, publisher) = (self.recording.words(), self.publisher());
+        let marks: Vec<_> = self.marks().into_iter().map(|mark| (mark.name, media::hls::date(mark.at_ms))).collect();
         serde_json::json!({
-            "name": self.name, "state": state, "core": core, "recording": recording, "warnings": warnings,
+            "name": self.name, "state": state, "since": since, "core": core, "recording": recording,
+            "recording_waiting_bytes": self.recording.waiting(), "publisher": publisher, "warnings": warnings,
+            "marks": marks.into_iter().map(|(name, time)| serde_json::json!({ "name": name, "time": time }))
+                .collect::<Vec<_>>(),
         })
     }
 
+    /// Its state, as `/api/streams` names it.
+    pub(crate) fn state_word(&self) -> &'static str {
+        match self.core().state() {
+            State::Live => "live",
+            State::Waiting(_) => "waiting",
+            State::Ended(_) => "ended",
+        }
+    }
+
+    /// Who publishes it, and since when.
+    fn publisher(&self) -> Option<serde_json::Value> {
+        let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (id, peer, since) = (*publishing)?;
+        Some(serde_json::json!({ "publish": id, "peer": peer, "since": media::hls::date(since) }))
+    }
+
     fn warn(&self, words: String) {
-        tracing::warn!("{words}");
+        tracing::warn!(stream = %self.name, "{words}");
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         warnings.retain(|known| *known != words);
         warnings.push(words);
@@ -261,7 +290,8 @@ impl Task {
         self.live(&shutdown).await;
         let shutting_down = shutdown.is_cancelled();
         // The writer ends when the last handle to the files is gone; until then a save is what it must not miss.
-        if self.publisher.take().is_some() {
+        if let Some(publisher) = self.publisher.take() {
+            self.closed(&publisher, "shutdown");
             self.obey(Input::Unpublish).await;
         }
         self.stream.files.close();
@@ -282,6 +312,16 @@ impl Task {
                 command = self.commands.recv() => match command {
                     Some(Command::Claim(request, reply)) => self.claim(&request, reply),
                     Some(Command::End) => Some(self.end()),
+                    Some(Command::Steer(act, reply)) => {
+                        let done = self.steer(act).await;
+                        // Whoever asked may have gone.
+                        let _ = reply.send(done);
+                        None
+                    }
+                    Some(Command::Configure(configured)) => {
+                        self.configure(*configured).await;
+                        None
+                    }
                     Some(Command::Forget) if self.stream.ended().is_some() => return,
                     Some(Command::Forget) => None,
                     None => return,
@@ -289,7 +329,9 @@ impl Task {
                 tag = next_tag(&mut self.publisher) => Some(match tag {
                     Some(tag) => Input::Tag(tag),
                     None => {
-                        self.publisher = None;
+                        if let Some(publisher) = self.publisher.take() {
+                            self.closed(&publisher, "encoder");
+                        }
                         Input::Unpublish
                     }
                 }),
@@ -339,22 +381,34 @@ impl Task {
             return None;
         }
         if let Some(before) = self.publisher.take() {
+            self.closed(&before, "takeover");
             before.revoke("another publisher took this stream over");
         }
         let (publisher, claim) = Publisher::new(request.peer.ip());
         if reply.send(Ok(claim)).is_err() {
             return Some(Input::Unpublish);
         }
-        tracing::info!(stream = %self.stream.name, peer = %request.peer, "publish opened");
+        tracing::info!(stream = %self.stream.name, publish = publisher.id, peer = %request.peer, "publish opened");
+        counter!("live360_publishes_total").increment(1);
+        *self.stream.publishing.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((publisher.id, request.peer.ip(), utc_ms()));
         self.publisher = Some(publisher);
         Some(Input::Publish(request.key.params.clone()))
     }
 
     fn end(&mut self) -> Input {
         if let Some(publisher) = self.publisher.take() {
+            self.closed(&publisher, "ended");
             publisher.revoke("the operator ended this stream");
         }
         Input::End
+    }
+
+    /// A publish is over, and why: the other half of "publish opened".
+    fn closed(&self, publisher: &Publisher, why: &'static str) {
+        tracing::info!(stream = %self.stream.name, publish = publisher.id, why, "publish closed");
+        counter!("live360_publish_ends_total", "why" => why).increment(1);
+        *self.stream.publishing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Feeds one input and obeys its effects, and what those bring.
@@ -363,15 +417,18 @@ impl Task {
         inputs.extend(self.recorded());
         let (mut changed, mut save) = (false, false);
         while let Some(input) = inputs.pop() {
-            if matches!(input, Input::Unpublish) {
-                tracing::info!(stream = %self.stream.name, "publish closed");
-            }
             if let Input::Tag(tag) = &input {
                 self.tape.tag(tag);
             }
             let publish = matches!(input, Input::Publish(_));
             if publish {
                 self.stream.note_epoch();
+                // They were about the publisher before, or will come again.
+                self.stream.warnings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                if self.stream.ended().is_some() {
+                    self.stream.forget_marks();
+                    self.tape.begin_epoch();
+                }
             }
             let effects = self.decide(input, &mut changed);
             if publish {
@@ -425,6 +482,7 @@ impl Task {
             };
             *changed = true;
             closed |= matches!(file, File::Segment(_));
+            note_delay(&core, rendition, &file, now);
             self.tape.file(&core, rendition, &file, &body);
             if !self.stream.files.insert(rendition, file, body, parts_from) {
                 others.push(Effect::Warn("the disk is too slow for the live window".to_owned()));
@@ -459,6 +517,21 @@ impl Task {
         if let Some(state) = saved.and_then(|saved| serde_json::to_vec(&saved).ok()) {
             self.stream.files.save(state);
         }
+    }
+}
+
+/// How long after the end of its last picture a segment is there to be served.
+fn note_delay(core: &Core, rendition: Rendition, file: &File, now: i64) {
+    let File::Segment(msn) = file else { return };
+    let ended_ms = core.window().and_then(|window| window.slot(*msn)).map_or(0, |slot| slot.ended_ms);
+    // What is published at once, from before the second key frame, has no such moment.
+    if ended_ms > 0 {
+        let kind = match rendition {
+            Rendition::Source => "source",
+            Rendition::Audio => "audio",
+            _ => "encoded",
+        };
+        histogram!("live360_segment_delay_seconds", "kind" => kind).record((now - ended_ms).max(0) as f64 / 1000.0);
     }
 }
 

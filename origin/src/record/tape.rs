@@ -10,9 +10,11 @@ use super::status::Going;
 use super::{Recorder, Status, asset_id};
 use crate::ingest::Ingested;
 use crate::live::{Core, State};
+use crate::steer::{Cannot, Mark};
 use bytes::Bytes;
 use media::ladder::Rendition;
 use media::name::StreamName;
+use media::projection::Layout;
 use media::route::File;
 use service::config::Record;
 use std::collections::{HashMap, VecDeque};
@@ -37,11 +39,31 @@ const OWED_MAX: usize = 1024;
 /// A stream's recording.
 #[derive(Debug)]
 pub(crate) struct Tape {
-    pub(super) recorder: Recorder,
-    pub(super) name: StreamName,
-    pub(super) record: Record,
-    pub(super) status: Arc<Status>,
-    pub(super) open: Option<Open>,
+    recorder: Recorder,
+    name: StreamName,
+    /// What is recorded in this epoch.
+    record: Record,
+    /// What the config says, for the next one.
+    configured: Record,
+    status: Arc<Status>,
+    open: Option<Open>,
+    /// The operator has stopped it.
+    held: bool,
+    /// What the publisher has last said of himself: metadata, video, audio.
+    heads: [Option<Ingested>; 3],
+}
+
+/// What starting a recording has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recording {
+    /// Nothing: it was recorded already.
+    Already,
+    /// A session has begun in the middle of a publish; it wants the init segments that are in force.
+    Begun,
+    /// The session goes on that the operator had stopped.
+    GoesOn,
+    /// It begins with the next publisher.
+    NextPublish,
 }
 
 /// A session in progress.
@@ -58,6 +80,8 @@ pub(super) struct Open {
     /// The newest number in the journal.
     pub(super) noted: HashMap<Rendition, u64>,
     pub(super) shape: Option<Shape>,
+    /// The layout in the journal.
+    pub(super) layout: Option<Layout>,
     /// What goes on later can't be read without.
     pub(super) owed: VecDeque<Item>,
     /// When to look next whether it can go on.
@@ -65,13 +89,95 @@ pub(super) struct Open {
 }
 
 impl Tape {
+    pub(super) fn new(
+        recorder: Recorder,
+        name: StreamName,
+        record: Record,
+        status: Arc<Status>,
+        open: Option<Open>,
+    ) -> Self {
+        let (held, heads) = (false, [const { None }; 3]);
+        Self { recorder, name, record, configured: record, status, open, held, heads }
+    }
+
     /// What `/stat` says of it.
     pub(crate) fn status(&self) -> Arc<Status> {
         self.status.clone()
     }
 
+    /// The config says this now. It holds from the next epoch on, and at once if none has `begun`.
+    pub(crate) fn configure(&mut self, record: Record, begun: bool) {
+        self.configured = record;
+        if !begun {
+            self.begin_epoch();
+        }
+    }
+
+    /// An epoch begins, or is about to: what the operator said of the one before counts no more.
+    pub(crate) fn begin_epoch(&mut self) {
+        if self.open.is_none() {
+            (self.record, self.held) = (self.configured, false);
+            self.status.between(if self.record == Record::Off { "off" } else { "on" });
+        }
+    }
+
+    /// Records from now on, at the operator's word; `live` if there is a publisher. What goes on in a session that has begun
+    /// is what that one records.
+    pub(crate) fn start(&mut self, what: Record, live: bool, now: i64) -> Result<Recording, Cannot> {
+        if let Some(open) = &mut self.open {
+            if !std::mem::take(&mut self.held) {
+                return Ok(Recording::Already);
+            }
+            // Asked with whatever comes next.
+            open.look_at = Some(Instant::now());
+            return Ok(Recording::GoesOn);
+        }
+        if self.record != Record::Off && !live {
+            return Ok(Recording::Already);
+        }
+        self.record = what;
+        self.status.between("on");
+        if !live {
+            return Ok(Recording::NextPublish);
+        }
+        self.open = Some(self.recorder.begin(&self.name, what, &self.status, now));
+        // What comes in is taken from a key frame on, as after a break.
+        let heads = self.heads.clone().into_iter().flatten().map(Item::Tag);
+        for item in [Item::Publish, Item::Again].into_iter().chain(heads) {
+            self.send(item);
+        }
+        tracing::info!(stream = %self.name, "recording begins at the operator's word");
+        Ok(Recording::Begun)
+    }
+
+    /// Records nothing from now on, at the operator's word.
+    pub(crate) fn stop(&mut self) -> Result<(), Cannot> {
+        match &self.open {
+            Some(_) if self.held => return Err(Cannot::NotRecorded),
+            Some(open) => {
+                open.going.hold();
+                self.held = true;
+            }
+            None if self.record == Record::Off => return Err(Cannot::NotRecorded),
+            None => {
+                self.record = Record::Off;
+                self.status.between("off");
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a mark; whether there is a recording that has it.
+    pub(crate) fn mark(&mut self, mark: Mark) -> bool {
+        self.open.is_some() && {
+            self.send(Item::Lines(vec![Line::Mark(mark)]));
+            true
+        }
+    }
+
     /// A publisher begins. With an epoch in progress its session goes on.
     pub(crate) fn publish(&mut self, now: i64) {
+        self.heads = [const { None }; 3];
         if self.record == Record::Off {
             return;
         }
@@ -83,6 +189,15 @@ impl Tape {
 
     /// What the publisher sent.
     pub(crate) fn tag(&mut self, tag: &Ingested) {
+        let head = match tag {
+            Ingested::Metadata(_) => self.heads.get_mut(0),
+            Ingested::VideoConfig(_) => self.heads.get_mut(1),
+            Ingested::AudioConfig(_) => self.heads.get_mut(2),
+            Ingested::Video { .. } | Ingested::Audio { .. } => None,
+        };
+        if let Some(head) = head {
+            *head = Some(tag.clone());
+        }
         self.send(Item::Tag(tag.clone()));
     }
 
@@ -108,6 +223,7 @@ impl Tape {
             return self.end(Reason::Ended, now);
         }
         self.anchor(core);
+        self.note_layout(core);
         if closed {
             self.note(core);
         }
@@ -123,6 +239,15 @@ impl Tape {
             open.anchor = Some(anchor_ms);
             let epoch = Line::Epoch { anchor_ms, target_s: window.terms().target_s };
             self.send(Item::Lines(vec![epoch, Line::Layout(core.layout())]));
+        }
+    }
+
+    /// Whoever lists the asset says how it lay at its end.
+    fn note_layout(&mut self, core: &Core) {
+        let layout = core.layout();
+        let Some(open) = self.open.as_mut().filter(|open| open.anchor.is_some()) else { return };
+        if open.layout.replace(layout).is_some_and(|before| before != layout) {
+            self.send(Item::Lines(vec![Line::Layout(layout)]));
         }
     }
 
@@ -189,7 +314,9 @@ impl Tape {
         let Some(open) = &mut self.open else { return false };
         if open.going.stopped() {
             open.owe(item);
-            open.look_again(Instant::now());
+            if !self.held {
+                open.look_again(Instant::now());
+            }
             return false;
         }
         open.look_at = None;
@@ -262,7 +389,7 @@ impl Open {
 mod tests {
     use super::*;
     use media::aac::AudioConfig;
-    use service::config::Config;
+    use service::config::{Config, Current};
     use tokio_util::sync::CancellationToken;
 
     fn head() -> Item {
@@ -289,7 +416,7 @@ mod tests {
     async fn who_was_refused_asks_now_and_then_and_brings_what_the_rest_needs() {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { data_dir: dir.path().into(), ..Config::default() };
-        let recorder = Recorder::open(&config, CancellationToken::new());
+        let recorder = Recorder::open(&Current::new(config), CancellationToken::new());
         let status = Arc::new(Status::new("on"));
         let going = Going::begin(&status, "foo");
         let (items, mut queue) = mpsc::channel(4);
@@ -302,11 +429,11 @@ mod tests {
             sizes: HashMap::new(),
             noted: HashMap::new(),
             shape: None,
+            layout: None,
             owed: VecDeque::new(),
             look_at: None,
         };
-        let (name, record) = ("foo".parse().unwrap(), Record::All);
-        let mut tape = Tape { recorder, name, record, status: status.clone(), open: Some(open) };
+        let mut tape = Tape::new(recorder, "foo".parse().unwrap(), Record::All, status.clone(), Some(open));
         let taken: Vec<bool> =
             [Item::Publish, head(), sound(), sound(), sound()].map(|item| tape.send(item)).into_iter().collect();
         assert_eq!(taken, [true, true, true, true, false]);

@@ -5,7 +5,7 @@
 
 use super::keys::{self, Rule, Verdict};
 use super::{Config, ConfigError, Metadata, Tls};
-use crate::secret::HIDDEN;
+use crate::secret::{HIDDEN, Secret};
 use std::collections::BTreeMap;
 use std::path::Path;
 use toml::{Table, Value};
@@ -16,18 +16,36 @@ pub const ENV_PREFIX: &str = "LIVE360_";
 /// Segments that playlists list at most.
 const DVR_SEGMENTS_MAX: u32 = media::window::PAST_SEGMENTS_MAX as u32;
 
+/// A configuration, and what can't be seen in it: which secrets were given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Every secret by its whole key.
+    pub(super) secrets: BTreeMap<String, Secret>,
+}
+
 /// Reads the file, if there is one, and merges it with the environment and the `--set` options.
 pub fn load(
     file: Option<&Path>,
     env: impl Iterator<Item = (String, String)>,
     sets: &[String],
 ) -> Result<Config, ConfigError> {
+    read(file, env, sets).map(|loaded| loaded.config)
+}
+
+/// The same, for who reads it again later and asks what changed.
+pub fn read(
+    file: Option<&Path>,
+    env: impl Iterator<Item = (String, String)>,
+    sets: &[String],
+) -> Result<Loaded, ConfigError> {
     let Some(path) = file else {
-        return parse(None, env, sets);
+        return read_text(None, env, sets);
     };
     let unreadable = |why: std::io::Error| ConfigError::File { path: path.to_owned(), why: why.to_string() };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    parse(Some((path, &text)), env, sets)
+    read_text(Some((path, &text)), env, sets)
 }
 
 /// Merges a file's text (with its path, for errors), the environment and the `--set` options; checks everything.
@@ -39,6 +57,15 @@ pub fn parse(
     env: impl Iterator<Item = (String, String)>,
     sets: &[String],
 ) -> Result<Config, ConfigError> {
+    read_text(file, env, sets).map(|loaded| loaded.config)
+}
+
+/// [`parse`], with the secrets.
+pub(super) fn read_text(
+    file: Option<(&Path, &str)>,
+    env: impl Iterator<Item = (String, String)>,
+    sets: &[String],
+) -> Result<Loaded, ConfigError> {
     let mut given = Given::default();
     if let Some((path, text)) = file {
         given.file(path, text)?;
@@ -133,7 +160,7 @@ impl Given {
     }
 
     /// Puts the values over the defaults and checks what needs more than one of them.
-    fn config(self) -> Result<Config, ConfigError> {
+    fn config(self) -> Result<Loaded, ConfigError> {
         let mut root = Table::new();
         for (key, (value, _)) in &self.0 {
             insert(&mut root, key, value.clone());
@@ -144,7 +171,11 @@ impl Given {
             self.refuse(&key, "?".to_owned(), error.inner().message().to_owned())
         })?;
         self.cross_check(&config)?;
-        Ok(config)
+        let secret = |(key, (value, _)): (&Key, &(Value, String))| {
+            let secret = keys::rule(key).is_some_and(Rule::is_secret);
+            secret.then(|| (key.join("."), Secret::new(value.as_str().unwrap_or_default())))
+        };
+        Ok(Loaded { secrets: self.0.iter().filter_map(secret).collect(), config })
     }
 
     fn cross_check(&self, config: &Config) -> Result<(), ConfigError> {

@@ -6,6 +6,7 @@ use crate::record::ledger::Shape;
 use crate::record::ledger::Video;
 use media::projection::{Layout, Stereo};
 use serde_json::Value;
+use service::config::Config;
 use store::Creation;
 
 const LOST: Duration = Duration::from_secs(300);
@@ -188,7 +189,7 @@ impl Left {
     }
 
     fn reconciler(&self) -> Reconciler {
-        Reconciler::new(&self.config, self.stores.clone(), Arc::default())
+        Reconciler::new(Current::new(self.config.clone()), self.stores.clone(), Arc::default())
     }
 }
 
