@@ -199,6 +199,7 @@ impl Recorder {
         // Two origins may record the same stream into the same store at the same moment.
         let own = RandomState::new().hash_one(now) & 0xFFFF;
         let session = format!("{}-{own:04x}", compact_date(now));
+        tracing::info!(stream = %name, session, what = ?record, "recording begins");
         let spool = Spool::at(self.0.dir.join(name.as_str()).join(&session));
         let rungs = record == Record::All;
         let line = Line::Session { name: name.to_string(), session, began_ms: now, rungs };
@@ -235,6 +236,7 @@ impl Recorder {
         let (queued, end) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::new()));
         let going = Going::begin(status, &ledger.name);
         status.count_in(queued.clone());
+        let name = ledger.session.clone();
         let session = Session {
             shared: self.0.clone(),
             spool,
@@ -247,7 +249,20 @@ impl Recorder {
         self.0.tasks.spawn(session.run());
         let (sizes, noted) = Default::default();
         let (owed, look_at) = (VecDeque::new(), None);
-        Open { items, queued, going, end, anchor: None, sizes, noted, shape: None, layout: None, owed, look_at }
+        Open {
+            session: name,
+            items,
+            queued,
+            going,
+            end,
+            anchor: None,
+            sizes,
+            noted,
+            shape: None,
+            layout: None,
+            owed,
+            look_at,
+        }
     }
 
     fn left(&self) -> std::sync::MutexGuard<'_, Vec<(Spool, Ledger)>> {

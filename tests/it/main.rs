@@ -10,5 +10,6 @@ mod leaving;
 mod lint;
 mod live;
 mod record;
+mod steer;
 mod tidy;
 mod vod;

@@ -1,7 +1,7 @@
 //! The real binary as a child process.
 
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -50,8 +50,19 @@ impl Server {
     /// The same with these variables in its environment.
     pub async fn start_with(role: &str, sets: &[&str], env: &[(&str, &str)], dir: Arc<TempDir>) -> Self {
         let mut command = Command::new(binary());
-        command.envs(env.iter().copied());
-        command.arg(role).args(["--set", &format!("data_dir=\"{}\"", dir.path().join("data").display())]);
+        command.envs(env.iter().copied()).arg(role);
+        Self::launch(command, sets, dir).await
+    }
+
+    /// The same with a config file.
+    pub async fn start_configured(role: &str, file: &Path, sets: &[&str], dir: Arc<TempDir>) -> Self {
+        let mut command = Command::new(binary());
+        command.arg(role).arg("--config").arg(file);
+        Self::launch(command, sets, dir).await
+    }
+
+    async fn launch(mut command: Command, sets: &[&str], dir: Arc<TempDir>) -> Self {
+        command.args(["--set", &format!("data_dir=\"{}\"", dir.path().join("data").display())]);
         // Where the tests run is nobody's business.
         command.args(["--set", "machine.metadata=off"]);
         for key in ["origin.rtmp", "origin.http", "edge.http", "admin.http"] {

@@ -48,7 +48,7 @@ pub(crate) const ORIGIN_ACTS: &[admin::Act] = &[
     },
     admin::Act {
         path: "/control/streams/NAME/mark?name=WORDS",
-        what: "names the moment of the newest picture, in /api/streams, in the recording and in its asset",
+        what: "names the moment of the newest picture, for whoever lists streams, and in the recording and its asset",
     },
     admin::Act {
         path: "/control/streams/NAME/layout?projection=equirect|hequ|dfisheye|cubemap|flat&stereo=mono|tb|lr",
@@ -136,7 +136,9 @@ fn read_act(what: &str, query: Option<&str>) -> Option<Result<Wish, String>> {
 fn layout(query: &mut Query) -> Result<Act, String> {
     let projection = query.take("projection").map(|text| {
         text.parse::<Projection>().map_err(|()| {
-            format!("projection = {text:?}: allowed is one of \"equirect\", \"hequ\", \"dfisheye\", \"cubemap\", \"flat\"")
+            format!(
+                "projection = {text:?}: allowed is one of \"equirect\", \"hequ\", \"dfisheye\", \"cubemap\", \"flat\""
+            )
         })
     });
     let stereo = query.take("stereo").map(|text| {

@@ -181,8 +181,11 @@ impl Steering {
             }
         };
         let changed = changes(&self.loaded, &loaded);
-        let restart: Vec<String> =
-            changes(&self.started, &loaded).into_iter().filter(|change| change.when == When::Restart).map(key).collect();
+        let restart: Vec<String> = changes(&self.started, &loaded)
+            .into_iter()
+            .filter(|change| change.when == When::Restart)
+            .map(key)
+            .collect();
         let outcome = if changed.is_empty() { "unchanged" } else { "applied" };
         self.loaded = loaded;
         self.current.replace(self.loaded.config.clone());
@@ -271,7 +274,8 @@ mod tests {
         let file = dir.path().join("live360.toml");
         let mut steering = steering(&file, "record = \"off\"\n[log]\nlevel = \"warn\"");
         let before = steering.current.get();
-        for (text, words) in [("record = \"of\"", "record = \"of\""), ("[log]\nlevel", "line 2"), ("recrod = 1", "did you mean")]
+        for (text, words) in
+            [("record = \"of\"", "record = \"of\""), ("[log]\nlevel", "line 2"), ("recrod = 1", "did you mean")]
         {
             std::fs::write(&file, text).unwrap();
             let refusal = steering.reload("a test").await.unwrap_err();

@@ -190,7 +190,10 @@ mod tests {
         // Half a per cent fast: after 100 blocks 10 ms.
         (0..100).for_each(|block| push(&mut line, block * 1024 * 1005 / 48_000));
         let health = line.health();
-        assert!((7.0..10.0).contains(&health.drift_ms) && health.silent_blocks + health.dropped_blocks == 0, "{health:?}");
+        assert!(
+            (7.0..10.0).contains(&health.drift_ms) && health.silent_blocks + health.dropped_blocks == 0,
+            "{health:?}"
+        );
         push(&mut line, 2_300);
         push(&mut line, 2_000);
         assert_eq!((line.health().silent_blocks, line.health().dropped_blocks), (7, 1));

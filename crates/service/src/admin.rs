@@ -38,6 +38,15 @@ pub type Stat = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
 /// What a tier does on `/control/…`; `None` if that path is not its own.
 pub type Control = Box<dyn Fn(Parts) -> Pin<Box<dyn Future<Output = Option<Response<Body>>> + Send>> + Send + Sync>;
 
+/// How a request came: an extension of its [`Parts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// Anybody on the way can read it.
+    Plain,
+    /// Over TLS.
+    Tls,
+}
+
 /// Something that can be done on `/control/…`, as `GET /control/` lists it.
 #[derive(Debug, Clone, Copy)]
 pub struct Act {
@@ -93,7 +102,7 @@ impl Admin {
         };
         let limits = Limits { connections: 256, drain: Duration::from_secs(1), ..Limits::new("admin") };
         tokio::select! {
-            () = serve(listener, Page(Arc::new(self)), limits, shutdown) => {}
+            () = serve(listener, Page { admin: Arc::new(self), wire: Wire::Plain }, limits, shutdown) => {}
             () = upkeep => {}
         }
     }
@@ -108,11 +117,15 @@ pub async fn bind(addr: SocketAddr, token: Option<&Secret>) -> io::Result<TcpLis
 }
 
 #[derive(Clone)]
-struct Page(Arc<Admin>);
+struct Page {
+    admin: Arc<Admin>,
+    wire: Wire,
+}
 
 impl Handler for Page {
-    async fn handle(&self, request: Parts, peer: SocketAddr) -> Response<Body> {
-        self.0.receive(request, peer.ip(), Instant::now()).await
+    async fn handle(&self, mut request: Parts, peer: SocketAddr) -> Response<Body> {
+        request.extensions.insert(self.wire);
+        self.admin.receive(request, peer.ip(), Instant::now()).await
     }
 
     fn methods(&self) -> &'static [Method] {
@@ -211,7 +224,6 @@ impl fmt::Debug for Admin {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::http::OverTls;
     use http_body_util::BodyExt as _;
 
     fn admin() -> (Admin, Latch) {
@@ -220,10 +232,13 @@ mod tests {
         admin.stat("origin", || serde_json::json!({"streams": 2}));
         admin.stat("edge", || serde_json::json!({"cached": 1}));
         let acts = [Act { path: "/control/mine", what: "what is mine" }];
-        admin.control(&acts, Box::new(|request| {
-            let mine = request.uri.path() == "/control/mine" && request.method == Method::POST;
-            Box::pin(async move { mine.then(|| text(StatusCode::OK, "done\n".to_owned())) })
-        }));
+        admin.control(
+            &acts,
+            Box::new(|request| {
+                let mine = request.uri.path() == "/control/mine" && request.method == Method::POST;
+                Box::pin(async move { mine.then(|| text(StatusCode::OK, "done\n".to_owned())) })
+            }),
+        );
         (admin, latch)
     }
 
@@ -282,9 +297,7 @@ mod tests {
         admin.config.replace(Config { admin: crate::config::Admin { http: None, token }, ..Config::default() });
         let request = http::Request::builder().uri(path).header(header::ACCEPT, "text/html,*/*;q=0.8").body(());
         let (mut parts, ()) = request.unwrap().into_parts();
-        if tls {
-            parts.extensions.insert(OverTls);
-        }
+        parts.extensions.insert(if tls { Wire::Tls } else { Wire::Plain });
         let response = admin.receive(parts, peer.parse().unwrap(), Instant::now()).await;
         let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
         (response.status().as_u16(), kind)

@@ -55,10 +55,6 @@ pub trait Handler: Clone + Send + Sync + 'static {
     }
 }
 
-/// Marks a request, among its extensions, that came over TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OverTls;
-
 /// What one listener puts up with. Where a limit is passed the connection is closed, and counted by listener and cause.
 #[derive(Debug, Clone)]
 pub struct Limits {

@@ -244,7 +244,10 @@ impl Room {
     pub(super) fn viewers(&self) -> Option<(StreamName, usize)> {
         let state = self.lock();
         state.stream.lead()?;
-        let pictures = state.boards.iter().filter(|(track, _)| track.rendition != media::ladder::Rendition::Audio && !track.iframes);
+        let pictures = state
+            .boards
+            .iter()
+            .filter(|(track, _)| track.rendition != media::ladder::Rendition::Audio && !track.iframes);
         let waiting = pictures.map(|(_, board)| board.notice.receiver_count()).sum();
         Some((self.name.clone(), waiting))
     }

@@ -132,19 +132,7 @@ impl Core {
         let (params, session, epoch) = (BTreeMap::new(), None, None);
         let (next_options, steered, pulse) = (None, (None, None), Pulse::default());
         let (ending, recording) = (false, false);
-        Self {
-            options,
-            next_options,
-            steered,
-            pulse,
-            state,
-            last_number,
-            params,
-            session,
-            epoch,
-            ending,
-            recording,
-        }
+        Self { options, next_options, steered, pulse, state, last_number, params, session, epoch, ending, recording }
     }
 
     /// A stream as a state file kept it: it waits for its publisher. `present` says which files are still there.

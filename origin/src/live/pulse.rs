@@ -79,7 +79,8 @@ impl Pulse {
     /// A key frame is shown at this time, in ticks.
     pub(super) fn key_frame(&mut self, pts: i64) {
         let before = self.last_key.replace(pts);
-        self.key_interval = before.map(|before| pts.saturating_sub(before)).filter(|ticks| *ticks > 0).or(self.key_interval);
+        self.key_interval =
+            before.map(|before| pts.saturating_sub(before)).filter(|ticks| *ticks > 0).or(self.key_interval);
     }
 
     /// The ladder worked so long on a segment of this length, both in seconds.

@@ -43,7 +43,15 @@ impl Registry {
     pub(crate) fn new(config: Current, program: PathBuf, shutdown: CancellationToken) -> Arc<Self> {
         let recorder = Recorder::open(&config, shutdown.clone());
         let folder = config.get().data_dir.join("live");
-        Arc::new(Self { config, folder, program, streams: Mutex::default(), tasks: TaskTracker::new(), shutdown, recorder })
+        Arc::new(Self {
+            config,
+            folder,
+            program,
+            streams: Mutex::default(),
+            tasks: TaskTracker::new(),
+            shutdown,
+            recorder,
+        })
     }
 
     /// Takes up the streams that an earlier process left.

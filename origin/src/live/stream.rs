@@ -158,7 +158,7 @@ impl Stream {
             shown: Board::default(),
             earlier: Mutex::default(),
         });
-        let ladder = Ladder::new(program);
+        let ladder = Ladder::new(stream.name.clone(), program);
         let (publisher, recording) = (None, false);
         let task =
             Task { stream: stream.clone(), commands: inbox, writes, ladder, tape, publisher, key, window_s, recording };

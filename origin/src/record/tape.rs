@@ -69,6 +69,8 @@ pub(crate) enum Recording {
 /// A session in progress.
 #[derive(Debug)]
 pub(super) struct Open {
+    /// Its id.
+    pub(super) session: String,
     pub(super) items: mpsc::Sender<Item>,
     pub(super) queued: Arc<AtomicU64>,
     pub(super) going: Arc<Going>,
@@ -146,7 +148,6 @@ impl Tape {
         for item in [Item::Publish, Item::Again].into_iter().chain(heads) {
             self.send(item);
         }
-        tracing::info!(stream = %self.name, "recording begins at the operator's word");
         Ok(Recording::Begun)
     }
 
@@ -301,11 +302,9 @@ impl Tape {
             open.push_owed();
             // Read when the queue is closed, which dropping its only sender does.
             let _ = open.end.set(End { reason, at_ms });
-            if let Some(anchor_ms) = open.anchor
-                && !open.going.stopped()
-            {
-                tracing::info!(stream = %self.name, asset = asset_id(self.name.as_str(), anchor_ms), "recording ends");
-            }
+            let asset = open.anchor.map(|anchor_ms| asset_id(self.name.as_str(), anchor_ms));
+            let words = open.going.words();
+            tracing::info!(stream = %self.name, session = open.session, asset, ?reason, was = words, "recording ends");
         }
     }
 
@@ -421,6 +420,7 @@ mod tests {
         let going = Going::begin(&status, "foo");
         let (items, mut queue) = mpsc::channel(4);
         let open = Open {
+            session: String::new(),
             items,
             queued: Arc::default(),
             going: going.clone(),
@@ -456,5 +456,54 @@ mod tests {
         going.answer();
         assert!(tape.send(sound()));
         assert_eq!(names(&mut queue), ["sound"]);
+    }
+
+    fn tape(dir: &std::path::Path, record: Record) -> Tape {
+        let config = Config { data_dir: dir.into(), ..Config::default() };
+        let recorder = Recorder::open(&Current::new(config), CancellationToken::new());
+        recorder.tape(&"foo".parse().unwrap(), record, None)
+    }
+
+    #[tokio::test]
+    async fn the_operator_stops_and_starts_a_recording_and_the_session_stays_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tape = tape(dir.path(), Record::All);
+        assert_eq!(tape.start(Record::All, false, 0), Ok(Recording::Already));
+        tape.publish(0);
+        let session = tape.open.as_ref().unwrap().session.clone();
+        assert!(tape.send(sound()));
+        tape.stop().unwrap();
+        assert_eq!((tape.stop(), tape.status.words().as_str()), (Err(Cannot::NotRecorded), "stopped: by the operator"));
+        // Whoever comes next does not start it.
+        tape.publish(0);
+        tape.open.as_mut().unwrap().look_at = Some(Instant::now());
+        assert!(!tape.send(sound()) && !tape.status.goes_on());
+        assert_eq!(tape.start(Record::All, true, 0), Ok(Recording::GoesOn));
+        while !tape.status.goes_on() {
+            tape.send(sound());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(tape.open.as_ref().unwrap().session, session);
+        assert_eq!(tape.start(Record::All, true, 0), Ok(Recording::Already));
+    }
+
+    #[tokio::test]
+    async fn what_the_operator_said_holds_until_the_stream_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tape = tape(dir.path(), Record::Off);
+        tape.publish(0);
+        assert!(tape.open.is_none() && tape.stop() == Err(Cannot::NotRecorded));
+        assert!(!tape.mark(Mark { name: "a".to_owned(), at_ms: 0 }));
+        assert_eq!(tape.start(Record::Source, true, 0), Ok(Recording::Begun));
+        assert_eq!((tape.status.words().as_str(), tape.record), ("on", Record::Source));
+        assert!(tape.mark(Mark { name: "a".to_owned(), at_ms: 0 }));
+        tape.end(Reason::Ended, 0);
+        tape.begin_epoch();
+        assert_eq!((tape.status.words().as_str(), tape.record), ("off", Record::Off));
+        assert_eq!(tape.start(Record::All, false, 0), Ok(Recording::NextPublish));
+        tape.publish(0);
+        assert!(tape.open.is_some());
+        tape.configure(Record::Source, true);
+        assert_eq!(tape.record, Record::All, "not in the middle of an epoch");
     }
 }

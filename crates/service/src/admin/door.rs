@@ -3,7 +3,8 @@
 //! This machine may, but not a page in its browser; whoever sends `admin.token` may; and over TLS a browser that has sent it
 //! once may look at `/stat`, by a cookie that is good for nothing else. Wrong tokens are counted and soon not looked at.
 
-use crate::http::{Body, OverTls, error};
+use super::Wire;
+use crate::http::{Body, error};
 use crate::secret::Secret;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -92,7 +93,7 @@ impl Door {
         let looks = matches!(request.method, Method::GET | Method::HEAD) && STAT.contains(&request.uri.path());
         if let Some(token) = token
             && looks
-            && request.extensions.get::<OverTls>().is_some()
+            && is_over_tls(request)
             && !headers.contains_key(header::ORIGIN)
         {
             let known = cookies(headers).any(|id| self.is_open(id, token, now));
@@ -142,18 +143,13 @@ impl Door {
 
     /// Logs a browser in that has shown the token: the answer with its cookie. Only over TLS.
     pub(super) fn log_in(&self, request: &Parts, token: Option<&Secret>, now: Instant) -> Response<Body> {
-        let (Some(token), true, Some(_)) =
-            (token, request.extensions.get::<OverTls>().is_some(), bearer(&request.headers))
-        else {
+        let (Some(token), true, Some(_)) = (token, is_over_tls(request), bearer(&request.headers)) else {
             return error(StatusCode::FORBIDDEN, "a browser logs in over TLS, with admin.token");
         };
         let Some(id) = random() else {
             return error(StatusCode::INTERNAL_SERVER_ERROR, "this machine has no random numbers");
         };
-        let cookie = format!(
-            "{COOKIE}={id}; Path=/; Max-Age={}; HttpOnly; Secure; SameSite=Strict",
-            SESSION.as_secs()
-        );
+        let cookie = format!("{COOKIE}={id}; Path=/; Max-Age={}; HttpOnly; Secure; SameSite=Strict", SESSION.as_secs());
         let mut sessions = lock(&self.sessions);
         sessions.retain(|session| session.until > now);
         if sessions.len() >= SESSIONS_MAX {
@@ -174,6 +170,10 @@ impl Door {
         let sessions = lock(&self.sessions);
         sessions.iter().any(|session| session.until > now && session.token == *token && session.id.matches(id))
     }
+}
+
+fn is_over_tls(request: &Parts) -> bool {
+    request.extensions.get() == Some(&Wire::Tls)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -240,9 +240,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        if tls {
-            parts.extensions.insert(OverTls);
-        }
+        parts.extensions.insert(if tls { Wire::Tls } else { Wire::Plain });
         parts
     }
 

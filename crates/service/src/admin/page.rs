@@ -84,8 +84,16 @@ mod tests {
         for page in [STAT, LOGIN] {
             assert_eq!(page.matches("<script").count(), page.matches("<script nonce=\"NONCE\">").count());
             assert_eq!(page.matches("<style").count(), page.matches("<style nonce=\"NONCE\">").count());
-            for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http://", "https://", " style=\""]
-            {
+            for word in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "http://",
+                "https://",
+                " style=\"",
+            ] {
                 assert!(!page.contains(word), "{word}");
             }
         }

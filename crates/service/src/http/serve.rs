@@ -7,7 +7,7 @@ use super::connections::{Connections, Full, Permit};
 use super::handshake::{self, Agreed};
 use super::response::error;
 use super::stream::Stream;
-use super::{Body, Handler, Limits, OverTls};
+use super::{Body, Handler, Limits};
 use crate::tls::Tls;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -314,13 +314,7 @@ async fn answer(
     let (head, open) = (request.method() == Method::HEAD, handler.open_to_pages());
     let response = match refuse(&request, handler.methods(), open) {
         Some(refusal) => refusal,
-        None => {
-            let mut parts = request.into_parts().0;
-            if server.secured.is_some() {
-                parts.extensions.insert(OverTls);
-            }
-            handler.handle(parts, peer).await
-        }
+        None => handler.handle(request.into_parts().0, peer).await,
     };
     server.meters.response(response.status());
     let (parts, body) = finish(response, head, open).into_parts();

@@ -16,7 +16,8 @@ struct Row<'a> {
 
 fn rows(table: &str) -> impl Iterator<Item = Row<'_>> {
     table.lines().filter_map(|line| {
-        let cells: Vec<&str> = line.strip_prefix("| `")?.trim_end().trim_end_matches('|').split('|').map(str::trim).collect();
+        let cells: Vec<&str> =
+            line.strip_prefix("| `")?.trim_end().trim_end_matches('|').split('|').map(str::trim).collect();
         let [name, kind, _labels, meaning] = cells[..] else { return None };
         Some(Row { name: name.trim_end_matches('`'), kind, meaning })
     })

@@ -2,9 +2,12 @@
 
 use super::Series;
 
+/// All crates have the workspace's.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Its build, and on Linux its processor time, memory and open files.
 pub(super) fn collect(series: &mut Series) {
-    series.gauge("live360_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    series.gauge("live360_build_info", &[("version", VERSION)], 1.0);
     #[cfg(target_os = "linux")]
     if let Err(error) = of_proc(series) {
         tracing::debug!(%error, "can't read this process's own figures");
@@ -39,7 +42,7 @@ mod tests {
         let (mut series, mut text) = (Series::default(), String::new());
         collect(&mut series);
         series.render(&mut text);
-        assert!(text.contains(concat!("live360_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n")), "{text}");
+        assert!(text.contains(&format!("live360_build_info{{version=\"{VERSION}\"}} 1\n")), "{text}");
         let memory = text.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
         if cfg!(target_os = "linux") {
             assert!(memory.and_then(|value| value.parse::<f64>().ok()).is_some_and(|bytes| bytes > 1e6), "{text}");
