@@ -20,7 +20,7 @@ use crate::vod::Vod;
 use http::StatusCode;
 use media::name::StreamName;
 use media::route::{File, Route};
-use metrics::counter;
+use metrics::{counter, histogram};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -84,11 +84,14 @@ impl Fetcher {
 
     async fn run(&self, mut job: Job, fetching: Fetching) {
         let Fetching { mut writer, ticket } = fetching;
+        let begun = Instant::now();
         let result = tokio::select! {
             () = self.stop.cancelled() => Err(Failure::Leaving),
             result = self.bring(&mut job, &mut writer, &ticket) => result,
         };
         let (now, rules) = (Instant::now(), &job.rules);
+        let kind = if job.wait.held { "held" } else { "at_once" };
+        histogram!("live360_edge_fetch_seconds", "kind" => kind).record(now.saturating_duration_since(begun));
         // Settled before it ends: who comes in between finds what he will be told anyway.
         let end = match result {
             Ok(StatusCode::OK) => {

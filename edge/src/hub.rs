@@ -205,6 +205,15 @@ impl Hub {
         rooms.iter().map(|room| room.stat(now)).collect()
     }
 
+    /// Streams that an origin has, and how many viewers wait for each: those with the most, at most so many.
+    pub(crate) fn most_watched(&self, most: usize) -> Vec<(StreamName, usize)> {
+        let rooms: Vec<Arc<Room>> = self.lock().by_name.values().cloned().collect();
+        let mut watched: Vec<(StreamName, usize)> = rooms.iter().filter_map(|room| room.viewers()).collect();
+        watched.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        watched.truncate(most);
+        watched
+    }
+
     /// Viewers who wait.
     pub(crate) fn parked(&self) -> usize {
         self.parking.count()

@@ -53,6 +53,7 @@ use service::cluster::Trust;
 use service::config::Config;
 use service::http::{self, Limits};
 use service::shutdown::DRAIN_WITHIN;
+use service::telemetry::Series;
 use service::tls::{Facts, Tls, TlsError};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -63,6 +64,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use upstream::Upstream;
 use vod::Vod;
+
+/// Streams whose viewers are shown, those with the most: as many as an origin has.
+const STREAMS_SHOWN_MAX: usize = 64;
 
 /// How often what is past its time is thrown out.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -272,6 +276,13 @@ impl Handle {
         known.then_some(()).ok_or_else(|| PinError::Stream(name.clone()))
     }
 
+    /// What `/metrics` shows of the streams that are watched.
+    pub fn collect(&self, series: &mut Series) {
+        for (stream, viewers) in self.0.front.parts.hub.most_watched(STREAMS_SHOWN_MAX) {
+            series.gauge("live360_edge_stream_viewers", &[("stream", stream.as_str())], viewers as f64);
+        }
+    }
+
     /// Tells balancers, who ask at `/healthz`, to send nobody here any more. All else goes on until the shutdown.
     pub fn close(&self) {
         self.0.front.parts.closing.cancel();
@@ -325,6 +336,7 @@ impl State {
             "memory": { "bytes": used, "limit_bytes": limit },
             "cache": parts.depot.cache.stat(),
             "documents": parts.documents.count(),
+            "requests": parts.meters.stat(),
             "parked": parts.hub.parked(),
             "tls": self.tls.as_ref().map(|tls| tls.facts()),
             "streams": parts.hub.stat(Instant::now()),

@@ -10,6 +10,7 @@ mod live;
 mod record;
 pub mod rtmp;
 mod serve;
+pub mod steer;
 
 pub use access::Error as AccessError;
 
@@ -18,12 +19,14 @@ use live::{Door, Registry};
 use media::name::StreamName;
 use record::Replay;
 use service::cluster::Trust;
-use service::config::Config;
+use service::config::{Config, Current};
 use service::hooks::Hooks;
+use service::telemetry::Series;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use steer::{Act, Cannot};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +88,21 @@ impl Handle {
         self.0.stat()
     }
 
+    /// What `/metrics` shows of the streams that there are.
+    pub fn collect(&self, series: &mut Series) {
+        self.0.collect(series);
+    }
+
+    /// Does something to a stream; says in JSON what, and when it takes effect.
+    pub async fn steer(&self, name: &StreamName, act: Act) -> Result<serde_json::Value, Cannot> {
+        self.0.steer(name, act).await
+    }
+
+    /// Tells every stream what the config in force says of it now.
+    pub async fn reload(&self) {
+        self.0.reload().await;
+    }
+
     /// Ends a stream. `false` if there is none of that name.
     pub async fn end(&self, name: &StreamName) -> bool {
         self.0.end(name).await
@@ -107,11 +125,12 @@ impl Origin {
     /// Binds both listeners and takes up the streams that an earlier process left. `program` is this binary: the ladder's
     /// children run it. `hooks` are told what happens.
     pub async fn bind(
-        config: &Config,
+        current: &Current,
         program: PathBuf,
         hooks: Hooks,
         shutdown: CancellationToken,
     ) -> Result<Self, Error> {
+        let config = &*current.get();
         let access = Arc::new(Access::new(config)?);
         let rtmp = listen("origin.rtmp", config.origin.rtmp).await?;
         let http = listen("origin.http", config.origin.http).await?;
@@ -122,7 +141,7 @@ impl Origin {
             rtmp: addr("origin.rtmp", &rtmp, config.origin.rtmp)?,
             http: addr("origin.http", &http, config.origin.http)?,
         };
-        let registry = Registry::new(config.clone(), program, hooks, shutdown.clone());
+        let registry = Registry::new(current.clone(), program, hooks, shutdown.clone());
         registry.restore().map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
         let replay = Replay::new(config);
         let trust = Trust::new(config.cluster.secret.clone());
@@ -169,8 +188,8 @@ impl Origin {
 
 /// Finishes recordings whose origins are gone for good, and removes what is older than the config keeps, until shutdown.
 /// An [`Origin`] does so by itself; this is for other processes with the same stores, such as transcoders.
-pub async fn reconcile(config: Config, hooks: Hooks, shutdown: CancellationToken) {
-    record::reconcile(&config, hooks, shutdown).await;
+pub async fn reconcile(config: Current, hooks: Hooks, shutdown: CancellationToken) {
+    record::reconcile(config, hooks, shutdown).await;
 }
 
 async fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {

@@ -27,7 +27,7 @@ mod upload;
 pub(crate) use ledger::asset_id;
 pub(crate) use replay::{Failure as ReplayFailure, Reading, Replay};
 pub(crate) use status::Status;
-pub(crate) use tape::Tape;
+pub(crate) use tape::{Recording, Tape};
 
 use catalog::Catalog;
 use finish::Files;
@@ -38,7 +38,7 @@ use media::hls::compact_date;
 use media::name::StreamName;
 use metrics::{counter, gauge};
 use reconcile::{Held, Reconciler};
-use service::config::{Config, Record};
+use service::config::{Current, Record};
 use service::hooks::{Event, Hooks};
 use spool::{Place, Spool};
 use status::Going;
@@ -109,7 +109,8 @@ struct Backlog {
 
 impl Recorder {
     /// A recorder that keeps below `data_dir/recording` what is not stored yet, and takes up what is there.
-    pub(crate) fn open(config: &Config, hooks: Hooks, shutdown: CancellationToken) -> Self {
+    pub(crate) fn open(current: &Current, hooks: Hooks, shutdown: CancellationToken) -> Self {
+        let config = &current.get();
         let dir = config.data_dir.join(FOLDER);
         let sessions = folders(&dir).into_iter().flat_map(|stream| folders(&stream)).map(Spool::at);
         let left: Vec<(Spool, Ledger)> = sessions.map(|spool| (spool.clone(), spool.ledger())).collect();
@@ -136,7 +137,7 @@ impl Recorder {
         }));
         let shared = recorder.0.clone();
         recorder.0.tasks.spawn(async move { shared.watch_catalog().await });
-        recorder.0.tasks.spawn(Reconciler::new(config, stores, held, hooks).run(shutdown));
+        recorder.0.tasks.spawn(Reconciler::new(current.clone(), stores, held, hooks).run(shutdown));
         recorder
     }
 
@@ -145,7 +146,7 @@ impl Recorder {
         let words = if record == Record::Off { "off" } else { "on" };
         let status = Arc::new(Status::new(words));
         let open = since.filter(|_| record != Record::Off).and_then(|anchor| self.resume(name, anchor, &status));
-        Tape { recorder: self.clone(), name: name.clone(), record, status, open }
+        Tape::new(self.clone(), name.clone(), record, status, open)
     }
 
     /// Finishes the sessions that no stream goes on with. To be called when all streams that go on have their tapes.
@@ -165,6 +166,11 @@ impl Recorder {
             let open = self.start(spool, ledger, &status);
             let _ = open.end.set(End { reason: Reason::Lost, at_ms });
         }
+    }
+
+    /// Bytes on disk that wait for their stores.
+    pub(crate) fn backlog(&self) -> u64 {
+        self.0.backlog.bytes.load(Ordering::Relaxed)
     }
 
     /// What `/api/streams` lists.
@@ -199,6 +205,7 @@ impl Recorder {
         // Two origins may record the same stream into the same store at the same moment.
         let own = RandomState::new().hash_one(now) & 0xFFFF;
         let session = format!("{}-{own:04x}", compact_date(now));
+        tracing::info!(stream = %name, session, what = ?record, "recording begins");
         let spool = Spool::at(self.0.dir.join(name.as_str()).join(&session));
         let rungs = record == Record::All;
         let line = Line::Session { name: name.to_string(), session, began_ms: now, rungs };
@@ -234,6 +241,8 @@ impl Recorder {
         let (items, queue) = mpsc::channel(ITEMS_WAITING_MAX);
         let (queued, end) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::new()));
         let going = Going::begin(status, &ledger.name);
+        status.count_in(queued.clone());
+        let name = ledger.session.clone();
         let session = Session {
             shared: self.0.clone(),
             spool,
@@ -246,7 +255,20 @@ impl Recorder {
         self.0.tasks.spawn(session.run());
         let (sizes, noted) = Default::default();
         let (owed, look_at) = (VecDeque::new(), None);
-        Open { items, queued, going, end, anchor: None, sizes, noted, shape: None, owed, look_at }
+        Open {
+            session: name,
+            items,
+            queued,
+            going,
+            end,
+            anchor: None,
+            sizes,
+            noted,
+            shape: None,
+            layout: None,
+            owed,
+            look_at,
+        }
     }
 
     fn left(&self) -> std::sync::MutexGuard<'_, Vec<(Spool, Ledger)>> {
@@ -408,8 +430,9 @@ impl Shared {
 
 /// Finishes recordings whose origins are gone, and removes what is too old, until shutdown. Every origin does this by
 /// itself; this is for processes beside them, so that it is done also when the last origin is gone.
-pub(crate) async fn reconcile(config: &Config, hooks: Hooks, shutdown: CancellationToken) {
-    Reconciler::new(config, Arc::new(Stores::of(config)), Arc::default(), hooks).run(shutdown).await;
+pub(crate) async fn reconcile(config: Current, hooks: Hooks, shutdown: CancellationToken) {
+    let stores = Arc::new(Stores::of(&config.get()));
+    Reconciler::new(config, stores, Arc::default(), hooks).run(shutdown).await;
 }
 
 /// What is told of a recording that can be watched, by the entry of its asset.

@@ -13,6 +13,7 @@ mod lint;
 mod live;
 mod protect;
 mod record;
+mod steer;
 mod tidy;
 mod vod;
 mod watch;

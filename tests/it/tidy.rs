@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic there is the report")]
 
+pub(crate) mod metrics;
+
 use std::path::{Path, PathBuf};
 
 /// Longest Rust file.

@@ -60,8 +60,8 @@ impl Server {
 
     async fn launch(role: &[&str], sets: &[&str], env: &[(&str, &str)], dir: Arc<TempDir>) -> Self {
         let mut command = Command::new(binary());
-        command.envs(env.iter().copied());
-        command.args(role).args(["--set", &format!("data_dir=\"{}\"", dir.path().join("data").display())]);
+        command.envs(env.iter().copied()).args(role);
+        command.args(["--set", &format!("data_dir=\"{}\"", dir.path().join("data").display())]);
         // Where the tests run is nobody's business.
         command.args(["--set", "machine.metadata=off"]);
         for key in ["origin.rtmp", "origin.http", "edge.http", "admin.http"] {

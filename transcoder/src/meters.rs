@@ -28,6 +28,8 @@ struct Now {
     /// Seconds that a second of an asset takes, lately.
     seconds_per_second: Option<f64>,
     segments: u64,
+    content: Duration,
+    encode: Duration,
     tasks: u64,
     errors: u64,
     finished: u64,
@@ -73,6 +75,11 @@ impl Meters {
         let speed = took.as_secs_f64() / content;
         let mut now = self.now();
         now.segments = now.segments.saturating_add(1);
+        now.content = now.content.saturating_add(Duration::from_millis(u64::try_from(ticks.max(0) / 90).unwrap_or(0)));
+        now.encode = now.encode.saturating_add(took);
+        // Counters are whole numbers, segments are not whole seconds.
+        counter!("live360_vod_content_seconds_total").absolute(now.content.as_secs());
+        counter!("live360_vod_encode_seconds_total").absolute(now.encode.as_secs());
         let before = now.seconds_per_second.unwrap_or(speed);
         let speed = before.mul_add(1.0 - NEWEST, speed * NEWEST);
         now.seconds_per_second = Some(speed);
@@ -81,8 +88,6 @@ impl Meters {
         }
         drop(now);
         counter!("live360_vod_segments_total").increment(1);
-        counter!("live360_vod_content_ms_total").increment(u64::try_from(ticks.max(0) / 90).unwrap_or_default());
-        counter!("live360_vod_encode_ms_total").increment(u64::try_from(took.as_millis()).unwrap_or_default());
         gauge!("live360_vod_seconds_per_content_second").set(speed);
     }
 

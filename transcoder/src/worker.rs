@@ -258,9 +258,15 @@ impl Worker {
             return Ok(Fate::Done);
         }
         if !state.done.contains(&number) {
-            tracing::info!(job, task = number, of = plan.tasks.len(), "encoding");
+            tracing::info!(job, task = number, of = plan.tasks.len(), "task begins");
             let ended = task::run(self.bench(), &plan, number).await;
             self.leaving.hold(InHand::default());
+            let why = match &ended {
+                Ok(Ended::Done) => "done",
+                Ok(Ended::Left) => "leaving",
+                Err(_) => "trouble",
+            };
+            tracing::info!(job, task = number, why, "task ends");
             match ended {
                 Ok(Ended::Done) => self.meters.task_done(),
                 Ok(Ended::Left) => return Ok(Fate::GiveBack),

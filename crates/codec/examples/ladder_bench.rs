@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             *entry = (entry.0 + unit.data.len() as u64 * 8, entry.1 + 1);
         }
         FromLadder::Failed { why } => eprintln!("failed: {why}"),
-        FromLadder::Config { .. } | FromLadder::SegmentEnd { .. } => {}
+        FromLadder::Config { .. } | FromLadder::SegmentEnd { .. } | FromLadder::Worked { .. } => {}
     };
     let span =
         units.iter().map(|unit| unit.pts).max().unwrap_or(0) - units.iter().map(|unit| unit.pts).min().unwrap_or(0);

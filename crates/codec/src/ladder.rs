@@ -7,6 +7,7 @@
 //! A unit that is missing or broken costs the pictures it damages. A segment without a single picture that can be
 //! decoded gives [`FromLadder::SegmentEnd`] on every rung and no units.
 
+mod busy;
 mod cap;
 mod chain;
 mod pipeline;
@@ -94,6 +95,14 @@ pub enum FromLadder {
         rung: usize,
         /// The segment.
         seq: u64,
+    },
+    /// How long whichever thread had most to do has worked since the last time. Comes whenever a `Segment` has come, and
+    /// only from a child: it depends on the machine.
+    Worked {
+        /// The segment that has just begun.
+        seq: u64,
+        /// In µs.
+        busy_us: u32,
     },
     /// Nothing more comes from this ladder, and why.
     Failed {

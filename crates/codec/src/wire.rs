@@ -41,6 +41,7 @@ mod kind {
     pub(super) const RUNG_UNIT: u8 = 18;
     pub(super) const SEGMENT_END: u8 = 19;
     pub(super) const FAILED: u8 = 20;
+    pub(super) const WORKED: u8 = 21;
 }
 
 /// A message with its length in front.
@@ -115,6 +116,11 @@ pub fn encode_from_child(message: &FromLadder) -> Bytes {
             put_rung(out, *rung);
             out.put_u64(*seq);
         }
+        FromLadder::Worked { seq, busy_us } => {
+            out.put_u8(kind::WORKED);
+            out.put_u64(*seq);
+            out.put_u32(*busy_us);
+        }
         FromLadder::Failed { why } => {
             out.put_u8(kind::FAILED);
             out.put_slice(why.as_bytes());
@@ -134,6 +140,11 @@ pub fn decode_from_child(mut message: Bytes) -> Result<FromLadder, Malformed> {
             let (rung, seq) = (rung(&mut message)?, get(message.try_get_u64())?);
             ended(&message)?;
             FromLadder::SegmentEnd { rung, seq }
+        }
+        kind::WORKED => {
+            let (seq, busy_us) = (get(message.try_get_u64())?, get(message.try_get_u32())?);
+            ended(&message)?;
+            FromLadder::Worked { seq, busy_us }
         }
         kind::FAILED => FromLadder::Failed { why: String::from_utf8_lossy(&message).into_owned() },
         _ => return Err(Malformed("an unknown kind from the child")),
@@ -266,6 +277,7 @@ mod tests {
             rung.clone().prop_map(move |rung| FromLadder::Config { rung, config: config.clone() }),
             (rung.clone(), any::<u64>(), units()).prop_map(|(rung, seq, unit)| FromLadder::Unit { rung, seq, unit }),
             (rung, any::<u64>()).prop_map(|(rung, seq)| FromLadder::SegmentEnd { rung, seq }),
+            (any::<u64>(), any::<u32>()).prop_map(|(seq, busy_us)| FromLadder::Worked { seq, busy_us }),
             ".{0,80}".prop_map(|why| FromLadder::Failed { why }),
         ]
     }

@@ -102,7 +102,7 @@ Configuration comes from defaults, then the file, then the environment (LIVE360_
 LIVE360_HLS__PART_MS=250), then --set. A VALUE is read as TOML, else as text. Unknown keys are errors.
 
 When everything listens, stdout gets one line, READY and a JSON object with the addresses. SIGTERM or Ctrl-C lets
-viewers finish and ends the process; a second one ends it at once.";
+viewers finish and ends the process; a second one ends it at once. SIGHUP reads the configuration again.";
 
 /// What `vod` is to do.
 #[cfg(feature = "transcoder")]

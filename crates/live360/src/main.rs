@@ -9,6 +9,7 @@ mod control;
 mod key;
 mod leaving;
 mod process;
+mod steering;
 mod tiers;
 mod token;
 #[cfg(feature = "tools")]
@@ -22,6 +23,7 @@ use cli::{Cli, Command, Serve};
 use service::config::{ConfigError, Role};
 use service::outbound::BadRoots;
 use std::process::ExitCode;
+use steering::Sources;
 
 /// The command line or the configuration was wrong (EX_USAGE of sysexits.h).
 const WRONG_USAGE: u8 = 64;
@@ -89,10 +91,11 @@ fn refuse(error: &clap::Error) -> ExitCode {
 fn serve(role: Role, options: Serve, log: Option<String>) -> anyhow::Result<ExitCode> {
     let mut sets = options.set;
     sets.extend(log_level(log));
-    let config = service::config::load(options.config.as_deref(), environment(), &sets)?;
-    service::telemetry::install_logger(&config.log)?;
-    config.warnings.iter().for_each(|words| tracing::warn!("{words}"));
-    runtime()?.block_on(process::run(role, config))?;
+    let sources = Sources { file: options.config, sets };
+    let loaded = sources.read()?;
+    let log = service::telemetry::install_logger(&loaded.config.log)?;
+    loaded.config.warnings.iter().for_each(|words| tracing::warn!("{words}"));
+    runtime()?.block_on(process::run(role, sources, loaded, log))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -101,7 +104,8 @@ fn serve(role: Role, options: Serve, log: Option<String>) -> anyhow::Result<Exit
 fn logging(log: Option<String>) -> anyhow::Result<()> {
     let sets: Vec<String> = log_level(log).into_iter().collect();
     let config = service::config::load(None, std::iter::empty(), &sets)?;
-    Ok(service::telemetry::install_logger(&config.log)?)
+    service::telemetry::install_logger(&config.log)?;
+    Ok(())
 }
 
 fn log_level(log: Option<String>) -> Option<String> {

@@ -3,17 +3,20 @@
 //! Which tiers there are depends on the role; what they do is theirs. When who leaves is planned in `leaving`.
 
 use crate::balancer::Balancer;
+use crate::control;
 use crate::leaving::{self, Cause, Timeline};
+use crate::steering::{self, Sources, Steering};
 use crate::tiers::{EDGE, Tiers};
 use anyhow::{Context as _, anyhow, bail};
 use edge::Edge;
 use service::admin::{self, Admin};
-use service::config::{Config, LogFormat, Role};
+use service::config::{Config, Current, Loaded, LogFormat, Role};
 use service::hooks::Hooks;
+use service::host::Host;
 use service::machine::{Machine, Notice};
 use service::ready::{Bound, Latch};
-use service::shutdown::{Asked, Signals};
-use service::telemetry;
+use service::shutdown::{Asked, Hangups, Signals};
+use service::telemetry::{self, LogLevel};
 use service::tls::{Facts, lan_address};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,24 +25,28 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// Runs a role until it is to leave, and leaves.
-pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<()> {
+pub(crate) async fn run(role: Role, sources: Sources, loaded: Loaded, log: LogLevel) -> anyhow::Result<()> {
     let mut signals = Signals::take().context("can't take over the signals")?;
+    let hangups = Hangups::take().context("can't take over the signals")?;
+    let (current, config) = (Current::new(loaded.config.clone()), loaded.config.clone());
     if let Err(error) = memory::raise_open_files() {
         tracing::warn!(%error, "can't have more open files than the system's default: fewer viewers at a time");
     }
     let latch = Latch::default();
-    let admin = Admin::new(config.admin.token.clone(), telemetry::install_metrics()?, latch.clone());
+    let admin = Admin::new(current.clone(), telemetry::install_metrics()?, latch.clone());
+    let (steering, handle) = Steering::new(sources, loaded, current.clone(), log);
     let (bound, tiers) = (Bound::default(), Tiers::default());
     let (hooks, sender) = Hooks::open(&config, role.name())?;
-    let mut process = Process { admin, bound, tiers, hooks, balancer: None, edge: None, tls: None };
+    let mut process = Process { admin, bound, tiers, hooks, balancer: None, edge: None, tls: None, current, steering };
     if let Some(sender) = sender {
         let stop = process.tiers.token("hooks");
         process.tiers.spawn("hooks", sender.run(stop));
     }
+    process.own(&config, handle);
     let machine = process.machine(&config);
     process.bind(role, &config, machine.as_ref()).await?;
     let (tls, front) = (process.tls.take(), process.edge.take());
-    let (bound, mut tiers, balancer) = process.open(role, &config).await?;
+    let (bound, mut tiers, balancer) = process.open(role, &config, hangups).await?;
     latch.ready();
     announce(role, &config, &bound, tls.as_ref());
     let cause = tokio::select! {
@@ -130,9 +137,26 @@ struct Process {
     edge: Option<edge::Handle>,
     /// The certificate that viewers are shown.
     tls: Option<Facts>,
+    /// The config in force while it runs.
+    current: Current,
+    steering: Steering,
 }
 
 impl Process {
+    /// Shows and steers what is the process's own.
+    fn own(&mut self, config: &Config, steering: steering::Handle) {
+        let (host, stat) = (Host::new(config.data_dir.clone()), steering.clone());
+        let (shown, started) = (host.clone(), SystemTime::now());
+        self.admin.stat("host", move || shown.stat());
+        self.admin.stat("config", move || stat.stat());
+        self.admin.stat("process", move || {
+            let up_s = started.elapsed().unwrap_or_default().as_secs();
+            serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "up_s": up_s })
+        });
+        self.admin.metrics().collect(move |series| host.collect(series));
+        self.admin.control(control::PROCESS_ACTS, control::of_process(steering));
+    }
+
     /// Begins to ask the machine, if it is one that can be asked.
     fn machine(&mut self, config: &Config) -> Option<watch::Receiver<Notice>> {
         let machine = Machine::find(&config.machine, self.tiers.token("machine"))?;
@@ -150,7 +174,7 @@ impl Process {
     ) -> anyhow::Result<()> {
         #[cfg(feature = "origin")]
         if matches!(role, Role::Origin | Role::All) {
-            self.origin(config).await?;
+            self.origin().await?;
         }
         if matches!(role, Role::Edge | Role::All) {
             self.edge(config).await?;
@@ -169,19 +193,22 @@ impl Process {
         #[cfg(all(feature = "origin", feature = "transcoder"))]
         if matches!(role, Role::Transcoder) {
             let stop = self.tiers.token("transcoder");
-            self.tiers.spawn("transcoder", origin::reconcile(config.clone(), self.hooks.clone(), stop));
+            self.tiers.spawn("transcoder", origin::reconcile(self.current.clone(), self.hooks.clone(), stop));
         }
         Ok(())
     }
 
     #[cfg(feature = "origin")]
-    async fn origin(&mut self, config: &Config) -> anyhow::Result<()> {
+    async fn origin(&mut self) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("can't find this program's own file, which ladders run")?;
-        let origin = origin::Origin::bind(config, program, self.hooks.clone(), self.tiers.token("origin")).await?;
+        let stop = self.tiers.token("origin");
+        let origin = origin::Origin::bind(&self.current, program, self.hooks.clone(), stop).await?;
         (self.bound.rtmp, self.bound.origin_http) = (Some(origin.addrs().rtmp), Some(origin.addrs().http));
-        let (stat, end) = (origin.handle(), origin.handle());
+        let (stat, series) = (origin.handle(), origin.handle());
         self.admin.stat("origin", move || stat.stat());
-        self.admin.control(crate::control::of_origin(end));
+        self.admin.metrics().collect(move |found| series.collect(found));
+        self.admin.control(control::ORIGIN_ACTS, control::of_origin(origin.handle()));
+        self.steering.tell(origin.handle());
         self.tiers.spawn("origin", origin.run());
         Ok(())
     }
@@ -193,20 +220,28 @@ impl Process {
         (self.bound.edge_http, self.bound.edge_https) = (Some(edge.addr()), edge.https_addr());
         self.tls = edge.certificate();
         self.admin.stat("edge", edge.stat());
-        self.admin.control(crate::control::of_edge(edge.handle()));
+        let series = edge.handle();
+        self.admin.metrics().collect(move |found| series.collect(found));
+        self.admin.control(control::EDGE_ACTS, control::of_edge(edge.handle()));
         self.edge = Some(edge.handle());
         self.tiers.spawn(EDGE, edge.run());
         Ok(())
     }
 
     /// Opens the admin listener, last of all.
-    async fn open(mut self, role: Role, config: &Config) -> anyhow::Result<(Bound, Tiers, Option<Balancer>)> {
+    async fn open(
+        mut self,
+        role: Role,
+        config: &Config,
+        hangups: Hangups,
+    ) -> anyhow::Result<(Bound, Tiers, Option<Balancer>)> {
         let addr = config.admin_http(role);
         let bind = admin::bind(addr, config.admin.token.as_ref());
         let listener = bind.await.with_context(|| format!("can't listen on admin.http = {addr}"))?;
         self.bound.admin_http = listener.local_addr().ok();
-        let stop = self.tiers.token("admin");
+        let (stop, done) = (self.tiers.token("admin"), self.tiers.token("admin"));
         self.tiers.spawn("admin", self.admin.run(listener, stop));
+        self.tiers.spawn("admin", self.steering.run(hangups, done));
         Ok((self.bound, self.tiers, self.balancer))
     }
 }

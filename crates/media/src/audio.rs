@@ -28,7 +28,22 @@ pub struct AudioLine {
     next: Option<i64>,
     patience_ms: i64,
     real: bool,
+    health: Health,
 }
+
+/// How well an encoder's sound keeps its own time.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Health {
+    /// How far stamps are ahead of the count of samples, in ms, evened out. Corrected above [`RESYNC_MS`].
+    pub drift_ms: f64,
+    /// Blocks of silence that stand for missing sound.
+    pub silent_blocks: u64,
+    /// Blocks that were left out because they came twice or too late.
+    pub dropped_blocks: u64,
+}
+
+/// How much the newest block counts in the drift that is told: stamps are rounded to whole milliseconds.
+const DRIFT_NEWEST: f64 = 0.05;
 
 impl AudioLine {
     /// A line that begins at the first block at or after `start` (90 kHz ticks). `real` says whether the source has
@@ -36,7 +51,13 @@ impl AudioLine {
     pub fn new(config: &AudioConfig, start: i64, real: bool) -> Self {
         let rate = i64::from(config.sample_rate());
         let start = to_samples(start, rate);
-        Self { rate, silence: config.silence(), start, next: None, patience_ms: *PATIENCE_MS.start(), real }
+        let (patience_ms, health) = (*PATIENCE_MS.start(), Health::default());
+        Self { rate, silence: config.silence(), start, next: None, patience_ms, real, health }
+    }
+
+    /// How well it keeps its own time.
+    pub fn health(&self) -> Health {
+        self.health
     }
 
     /// A block of silence.
@@ -56,7 +77,10 @@ impl AudioLine {
             None => at,
         };
         self.next = Some(next);
+        let off_ms = (at - next) as f64 * 1000.0 / self.rate as f64;
+        self.health.drift_ms += (off_ms - self.health.drift_ms) * DRIFT_NEWEST;
         if at - next < -tolerance {
+            self.health.dropped_blocks = self.health.dropped_blocks.saturating_add(1);
             let lag_ms = (to_samples(video, self.rate) - at) * 1000 / self.rate;
             self.patience_ms = self.patience_ms.max(lag_ms + RESYNC_MS).min(*PATIENCE_MS.end());
             return;
@@ -84,6 +108,7 @@ impl AudioLine {
     /// Whole blocks of silence, as many as fit before `until`.
     fn fill(&mut self, until: i64, out: &mut Vec<AudioUnit>) {
         while self.next.unwrap_or(self.start) + FRAME <= until {
+            self.health.silent_blocks = self.health.silent_blocks.saturating_add(1);
             self.place(self.silence.clone(), out);
         }
     }
@@ -155,6 +180,23 @@ mod tests {
     #[test]
     fn stamps_that_fall_back_lose_blocks_until_they_catch_up() {
         check(true, &[Sound(0), Sound(21), Sound(43), Sound(64), Sound(0), Sound(43), Sound(64)], "0:rrrrr");
+    }
+
+    #[test]
+    fn drift_is_told_evened_out_and_what_was_put_in_or_left_out_is_counted() {
+        let config = AudioConfig::lc(48_000, 2).unwrap();
+        let (mut line, mut out) = (AudioLine::new(&config, 0, true), Vec::new());
+        let mut push = |line: &mut AudioLine, at_ms: i64| line.push(at_ms * MS, 0, Bytes::new(), &mut out);
+        // Half a per cent fast: after 100 blocks 10 ms.
+        (0..100).for_each(|block| push(&mut line, block * 1024 * 1005 / 48_000));
+        let health = line.health();
+        assert!(
+            (7.0..10.0).contains(&health.drift_ms) && health.silent_blocks + health.dropped_blocks == 0,
+            "{health:?}"
+        );
+        push(&mut line, 2_300);
+        push(&mut line, 2_000);
+        assert_eq!((line.health().silent_blocks, line.health().dropped_blocks), (7, 1));
     }
 
     #[test]

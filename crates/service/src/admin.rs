@@ -2,15 +2,22 @@
 //!
 //! It answers this machine only; with `admin.token` also whoever sends it. A proxy on this machine makes everyone look
 //! local, so don't put one in front. Pages that a browser on this machine has open are kept out too: no CORS, no `Origin`,
-//! and no host name that an attacker's DNS could have pointed here. What `/stat` and `/control` say is the tiers' own.
+//! and no host name that an attacker's DNS could have pointed here (`door`). What `/stat` and `/control` say is the tiers'
+//! own; `/stat` is JSON for programs, and for browsers a page that reads it (`page`).
 
+mod door;
+mod page;
+
+use crate::config::Current;
 use crate::http::{Body, Handler, Limits, error, json, serve};
 use crate::ready::{Latch, Stage};
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
+use door::{Door, LOGIN, Refused};
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
+use serde_json::json as object;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -18,7 +25,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -31,19 +38,40 @@ pub type Stat = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
 /// What a tier does on `/control/…`; `None` if that path is not its own.
 pub type Control = Box<dyn Fn(Parts) -> Pin<Box<dyn Future<Output = Option<Response<Body>>> + Send>> + Send + Sync>;
 
+/// How a request came: an extension of its [`Parts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// Anybody on the way can read it.
+    Plain,
+    /// Over TLS.
+    Tls,
+}
+
+/// Something that can be done on `/control/…`, as `GET /control/` lists it.
+#[derive(Debug, Clone, Copy)]
+pub struct Act {
+    /// Its path, with what may stand behind `?`.
+    pub path: &'static str,
+    /// What it does.
+    pub what: &'static str,
+}
+
 /// What the listener shows, put together by the process that owns it.
 pub struct Admin {
-    token: Option<Secret>,
+    config: Current,
     metrics: Metrics,
     latch: Latch,
     stats: BTreeMap<&'static str, Stat>,
     controls: Vec<Control>,
+    acts: Vec<Act>,
+    door: Door,
 }
 
 impl Admin {
-    /// Without any tier yet.
-    pub fn new(token: Option<Secret>, metrics: Metrics, latch: Latch) -> Self {
-        Self { token, metrics, latch, stats: BTreeMap::new(), controls: Vec::new() }
+    /// Without any tier yet. Who may ask beyond this machine follows `config`'s `admin.token`.
+    pub fn new(config: Current, metrics: Metrics, latch: Latch) -> Self {
+        let (stats, controls, acts) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { config, metrics, latch, stats, controls, acts, door: Door::default() }
     }
 
     /// Shows what this tier says under its name in `/stat`.
@@ -51,9 +79,15 @@ impl Admin {
         self.stats.insert(tier, Box::new(stat));
     }
 
-    /// Asks this, after those added before it, about `/control/…`.
-    pub fn control(&mut self, control: Control) {
+    /// Asks this, after those added before it, about `/control/…`; `acts` is what it can do.
+    pub fn control(&mut self, acts: &[Act], control: Control) {
+        self.acts.extend_from_slice(acts);
         self.controls.push(control);
+    }
+
+    /// What `/metrics` shows, to add to it.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Serves until `shutdown`.
@@ -68,7 +102,7 @@ impl Admin {
         };
         let limits = Limits { connections: 256, drain: Duration::from_secs(1), ..Limits::new("admin") };
         tokio::select! {
-            () = serve(listener, Page(Arc::new(self)), limits, shutdown) => {}
+            () = serve(listener, Page { admin: Arc::new(self), wire: Wire::Plain }, limits, shutdown) => {}
             () = upkeep => {}
         }
     }
@@ -83,14 +117,15 @@ pub async fn bind(addr: SocketAddr, token: Option<&Secret>) -> io::Result<TcpLis
 }
 
 #[derive(Clone)]
-struct Page(Arc<Admin>);
+struct Page {
+    admin: Arc<Admin>,
+    wire: Wire,
+}
 
 impl Handler for Page {
-    async fn handle(&self, request: Parts, peer: SocketAddr) -> Response<Body> {
-        match refuse(&request.headers, peer.ip(), self.0.token.as_ref()) {
-            Some(refusal) => refusal,
-            None => self.0.answer(request).await,
-        }
+    async fn handle(&self, mut request: Parts, peer: SocketAddr) -> Response<Body> {
+        request.extensions.insert(self.wire);
+        self.admin.receive(request, peer.ip(), Instant::now()).await
     }
 
     fn methods(&self) -> &'static [Method] {
@@ -103,9 +138,28 @@ impl Handler for Page {
 }
 
 impl Admin {
+    async fn receive(&self, request: Parts, peer: IpAddr, now: Instant) -> Response<Body> {
+        let token = self.config.get().admin.token.clone();
+        match self.door.judge(&request, peer, token.as_ref(), now) {
+            Ok(()) if request.method == Method::POST && request.uri.path() == LOGIN => {
+                let response = self.door.log_in(&request, token.as_ref(), now);
+                if response.status().is_success() {
+                    tracing::info!(%peer, "a browser logged in to look at /stat");
+                }
+                response
+            }
+            Ok(()) => self.answer(request).await,
+            Err(Refused::With(refusal)) => refusal,
+            Err(Refused::Login) if page::is_wanted(&request.headers) => page::login(),
+            Err(Refused::Login) => {
+                error(StatusCode::UNAUTHORIZED, "log in at /stat in a browser, or send \"Authorization: Bearer TOKEN\"")
+            }
+        }
+    }
+
     async fn answer(&self, request: Parts) -> Response<Body> {
         let path = request.uri.path().to_owned();
-        if path.starts_with("/control/") {
+        if path == "/control" || path.starts_with("/control/") {
             return self.steer(request, &path).await;
         }
         if request.method == Method::POST {
@@ -119,57 +173,34 @@ impl Admin {
                 Stage::Leaving => error(StatusCode::SERVICE_UNAVAILABLE, "shutting down"),
             },
             "/metrics" => text(StatusCode::OK, self.metrics.render()),
-            "/stat" => json(&self.stats.iter().map(|(tier, stat)| ((*tier).to_owned(), stat())).collect()),
+            "/stat" if page::is_wanted(&request.headers) => page::stat(),
+            "/stat" | "/stat.json" => {
+                let mut answer = json(&self.stats.iter().map(|(tier, stat)| ((*tier).to_owned(), stat())).collect());
+                answer.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+                answer
+            }
             _ => error(StatusCode::NOT_FOUND, "here are /healthz, /readyz, /metrics, /stat and /control/…"),
         }
     }
 
     async fn steer(&self, request: Parts, path: &str) -> Response<Body> {
+        if matches!(path, "/control" | "/control/") && request.method != Method::POST {
+            let act = |act: &Act| object!({ "method": "POST", "path": act.path, "what": act.what });
+            return json(&object!({ "acts": self.acts.iter().map(act).collect::<Vec<_>>() }));
+        }
         for control in &self.controls {
             if let Some(answer) = control(request.clone()).await {
                 return answer;
             }
         }
-        error(StatusCode::NOT_FOUND, format!("nothing here is steered by {path}"))
+        refused(StatusCode::NOT_FOUND, format!("nothing here is steered by {path}; GET /control/ lists what is"))
     }
 }
 
-/// Who may ask: who has the token; without it this machine, but not a page in its browser. Gives the refusal of others.
-fn refuse(headers: &HeaderMap, peer: IpAddr, token: Option<&Secret>) -> Option<Response<Body>> {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given =
-        given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    if let (Some(token), Some((_, given))) = (token, given) {
-        return (!token.matches(given.trim())).then(|| unauthorized("this is not admin.token"));
-    }
-    if !peer.to_canonical().is_loopback() {
-        return Some(match token {
-            Some(_) => unauthorized("from another machine send \"Authorization: Bearer TOKEN\" with admin.token"),
-            None => error(
-                StatusCode::FORBIDDEN,
-                "this listener answers its own machine only; set admin.token to open it to whoever sends it",
-            ),
-        });
-    }
-    (headers.contains_key(header::ORIGIN) || !is_local(headers.get(header::HOST))).then(|| {
-        let words = "this listener is not for pages: ask by IP address or as localhost, without an Origin header";
-        error(StatusCode::FORBIDDEN, words)
-    })
-}
-
-/// Whether a Host header is an address or `localhost`. HTTP/2 may leave it out, browsers don't speak that without TLS.
-fn is_local(host: Option<&HeaderValue>) -> bool {
-    let Some(host) = host else { return true };
-    let Ok(host) = host.to_str() else { return false };
-    let is_address =
-        |text: &str| text.parse::<SocketAddr>().is_ok() || text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-    let name = host.split_once(':').map_or(host, |(name, _)| name);
-    is_address(host) || name.eq_ignore_ascii_case("localhost")
-}
-
-fn unauthorized(words: &str) -> Response<Body> {
-    let mut response = error(StatusCode::UNAUTHORIZED, words);
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+/// Why something on `/control/…` was not done, as JSON.
+pub fn refused(status: StatusCode, words: impl Into<String>) -> Response<Body> {
+    let mut response = json(&object!({ "error": words.into() }));
+    *response.status_mut() = status;
     response
 }
 
@@ -192,56 +223,22 @@ impl fmt::Debug for Admin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use http_body_util::BodyExt as _;
-
-    fn check(peer: &str, token: Option<&str>, headers: &[(&str, &str)], expected: u16) {
-        let mut request = http::Request::builder();
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        let refusal = refuse(&parts.headers, peer.parse().unwrap(), token.map(Secret::new).as_ref());
-        let status = refusal.map_or(200, |refusal| refusal.status().as_u16());
-        assert_eq!(status, expected, "{peer} {token:?} {headers:?}");
-    }
-
-    #[test]
-    fn this_machine_may_ask_and_others_need_the_token() {
-        for peer in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
-            check(peer, None, &[], 200);
-            check(peer, Some("t"), &[], 200);
-        }
-        for peer in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
-            check(peer, None, &[], 403);
-            check(peer, None, &[("authorization", "Bearer t")], 403);
-            check(peer, Some("t"), &[], 401);
-            check(peer, Some("t"), &[("authorization", "Bearer x")], 401);
-            check(peer, Some("t"), &[("authorization", "Basic t")], 401);
-            check(peer, Some("t"), &[("authorization", "bearer t")], 200);
-        }
-        check("127.0.0.1", Some("t"), &[("authorization", "Bearer x")], 401);
-    }
-
-    #[test]
-    fn pages_in_a_local_browser_may_not_ask() {
-        for host in ["127.0.0.1:9091", "127.0.0.1", "[::1]:9091", "[::1]", "localhost:9091", "LocalHost"] {
-            check("127.0.0.1", None, &[("host", host)], 200);
-        }
-        for host in ["evil.example", "evil.example:9091", "localhost.evil.example", ""] {
-            check("127.0.0.1", None, &[("host", host)], 403);
-        }
-        check("127.0.0.1", None, &[("host", "127.0.0.1:9091"), ("origin", "http://evil.example")], 403);
-    }
 
     fn admin() -> (Admin, Latch) {
         let latch = Latch::default();
-        let mut admin = Admin::new(None, Metrics::detached(), latch.clone());
+        let mut admin = Admin::new(Current::new(Config::default()), Metrics::detached(), latch.clone());
         admin.stat("origin", || serde_json::json!({"streams": 2}));
         admin.stat("edge", || serde_json::json!({"cached": 1}));
-        admin.control(Box::new(|request| {
-            let mine = request.uri.path() == "/control/mine" && request.method == Method::POST;
-            Box::pin(async move { mine.then(|| text(StatusCode::OK, "done\n".to_owned())) })
-        }));
+        let acts = [Act { path: "/control/mine", what: "what is mine" }];
+        admin.control(
+            &acts,
+            Box::new(|request| {
+                let mine = request.uri.path() == "/control/mine" && request.method == Method::POST;
+                Box::pin(async move { mine.then(|| text(StatusCode::OK, "done\n".to_owned())) })
+            }),
+        );
         (admin, latch)
     }
 
@@ -276,8 +273,47 @@ mod tests {
         let (admin, _) = admin();
         assert_eq!(ask(&admin, Method::POST, "/control/mine").await, (200, "done\n".to_owned()));
         assert_eq!(ask(&admin, Method::GET, "/control/mine").await.0, 404);
-        assert_eq!(ask(&admin, Method::POST, "/control/other").await.0, 404);
+        let (status, words) = ask(&admin, Method::POST, "/control/other").await;
+        assert!(status == 404 && words.contains("\"error\":"), "{words}");
+        assert_eq!(ask(&admin, Method::POST, "/control/").await.0, 404);
         assert_eq!(ask(&admin, Method::POST, "/stat").await.0, 405);
         assert_eq!(ask(&admin, Method::GET, "/").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn control_lists_what_can_be_done() {
+        for path in ["/control", "/control/"] {
+            let (_, body) = ask(&admin().0, Method::GET, path).await;
+            let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+            let expected = object!([{"method": "POST", "path": "/control/mine", "what": "what is mine"}]);
+            assert_eq!(json["acts"], expected);
+        }
+    }
+
+    /// The status and type of what a browser gets.
+    async fn browse(peer: &str, tls: bool, token: Option<&str>, path: &str) -> (u16, String) {
+        let (admin, _) = admin();
+        let token = token.map(Secret::new);
+        admin.config.replace(Config { admin: crate::config::Admin { http: None, token }, ..Config::default() });
+        let request = http::Request::builder().uri(path).header(header::ACCEPT, "text/html,*/*;q=0.8").body(());
+        let (mut parts, ()) = request.unwrap().into_parts();
+        parts.extensions.insert(if tls { Wire::Tls } else { Wire::Plain });
+        let response = admin.receive(parts, peer.parse().unwrap(), Instant::now()).await;
+        let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        (response.status().as_u16(), kind)
+    }
+
+    #[tokio::test]
+    async fn browsers_get_a_page_and_from_elsewhere_a_form() {
+        for (peer, tls, token, path, status, kind) in [
+            ("127.0.0.1", false, None, "/stat", 200, "text/html"),
+            ("127.0.0.1", false, None, "/stat.json", 200, "application/json"),
+            ("192.0.2.1", true, Some("t"), "/stat", 401, "text/html"),
+            ("192.0.2.1", false, Some("t"), "/stat", 401, "text/plain"),
+            ("192.0.2.1", true, None, "/stat", 403, "text/plain"),
+        ] {
+            let found = browse(peer, tls, token, path).await;
+            assert!(found.0 == status && found.1.starts_with(kind), "{peer} {tls} {token:?} {path}: {found:?}");
+        }
     }
 }

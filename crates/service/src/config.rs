@@ -4,14 +4,18 @@
 //! each key stands in `keys`, how the layers are merged in `load`. Nothing here reads the environment: it is handed in.
 //! Every secret may be kept in a file of its own ([`crate::secret::Source`]).
 
+mod current;
 mod error;
 mod keys;
 mod load;
 mod publish;
+pub mod reload;
 mod watch;
 
+pub use current::Current;
 pub use error::ConfigError;
-pub use load::{ENV_PREFIX, load, parse};
+pub use keys::{is_log_level, log_levels};
+pub use load::{ENV_PREFIX, Loaded, load, parse, read};
 pub use publish::{CallbackDown, HookEvent, Hooks, Open, Publish};
 pub use watch::{Cluster, Watch, Watching};
 

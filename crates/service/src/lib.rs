@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod config;
 pub mod hashed;
 pub mod hooks;
+pub mod host;
 pub mod http;
 pub mod keys;
 pub mod machine;

@@ -3,7 +3,7 @@
 //! What leaving means is decided by who waits for the signal; nothing here ends the process.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -20,6 +20,29 @@ pub const DRAIN_WITHIN: Duration = Duration::from_secs(90);
 pub struct Signals {
     term: Signal,
     int: Signal,
+}
+
+/// SIGHUP, which asks a process that nobody sits at to read its config again. At a terminal it is left to end the process,
+/// since that is what closing the window should do.
+#[derive(Debug)]
+pub struct Hangups(Option<Signal>);
+
+impl Hangups {
+    /// Takes the signal over, unless standard input is a terminal; needs a tokio runtime.
+    pub fn take() -> io::Result<Self> {
+        let attended = io::stdin().is_terminal();
+        Ok(Self(if attended { None } else { Some(signal(SignalKind::hangup())?) }))
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        if let Some(signal) = &mut self.0
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
 }
 
 /// A signal that came.

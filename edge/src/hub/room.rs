@@ -240,6 +240,18 @@ impl Room {
     }
 
     /// How it is doing.
+    /// How many viewers wait for pictures of it; `None` if no origin is known to have it.
+    pub(super) fn viewers(&self) -> Option<(StreamName, usize)> {
+        let state = self.lock();
+        state.stream.lead()?;
+        let pictures = state
+            .boards
+            .iter()
+            .filter(|(track, _)| track.rendition != media::ladder::Rendition::Audio && !track.iframes);
+        let waiting = pictures.map(|(_, board)| board.notice.receiver_count()).sum();
+        Some((self.name.clone(), waiting))
+    }
+
     pub(super) fn stat(&self, now: Instant) -> serde_json::Value {
         let state = self.lock();
         let name = |origin: Option<usize>| origin.and_then(|origin| self.shared.upstream.name(origin));

@@ -4,10 +4,12 @@
 //! effects in order. Timing within a publish is [`super::session`]'s, media is [`super::epoch`]'s.
 
 use super::epoch::{Epoch, Saved};
+use super::pulse::{Pulse, Vitals};
 use super::session::{Session, Timed};
 use crate::ingest::Ingested;
 use bytes::Bytes;
 use codec::ladder::{FromLadder, Settings, ToLadder};
+use media::audio::Health;
 use media::hls::{MediaPlaylist, Multivariant, Segment};
 use media::ladder::{Ladder, Rendition};
 use media::projection::{Layout, Projection, Stereo};
@@ -55,6 +57,10 @@ pub(crate) enum Input {
     LadderFull,
     /// The recording has these segments; and whether it goes on.
     Recorded(Vec<(Rendition, u64)>, bool),
+    /// The config says this of the stream from now on.
+    Configure(Box<Options>),
+    /// The operator says how the picture lies, whatever the config and the encoder say. What is `None` stays as it is.
+    Layout(Option<Projection>, Option<Stereo>),
     /// The operator ends the stream.
     End,
     /// Time passed.
@@ -91,10 +97,26 @@ pub(crate) enum State {
     Ended(i64),
 }
 
+/// When what an operator has changed takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Steered {
+    /// It is so already.
+    Already,
+    /// Behind a discontinuity, at the next key frame.
+    NextKeyFrame,
+    /// When an encoder publishes next.
+    NextPublish,
+}
+
 /// One stream.
 #[derive(Debug)]
 pub(crate) struct Core {
     options: Options,
+    /// What the next epoch begins with, if that is something else.
+    next_options: Option<Box<Options>>,
+    /// What the operator has said of the layout.
+    steered: (Option<Projection>, Option<Stereo>),
+    pulse: Pulse,
     state: State,
     last_number: Option<u64>,
     params: BTreeMap<String, String>,
@@ -111,7 +133,9 @@ impl Core {
     pub(crate) fn new(options: Options, last_number: Option<u64>, now: i64) -> Self {
         let state = State::Waiting(now);
         let (params, session, epoch) = (BTreeMap::new(), None, None);
-        Self { options, state, last_number, params, session, epoch, ending: false, recording: false }
+        let (next_options, steered, pulse) = (None, (None, None), Pulse::default());
+        let (ending, recording) = (false, false);
+        Self { options, next_options, steered, pulse, state, last_number, params, session, epoch, ending, recording }
     }
 
     /// A stream as a state file kept it: it waits for its publisher. `present` says which files are still there.
@@ -178,9 +202,48 @@ impl Core {
     }
 
     /// What `/stat` says of it.
-    pub(crate) fn stat(&self) -> serde_json::Value {
-        let encoder = self.session.as_ref().and_then(|session| session.metadata().encoder.clone());
-        serde_json::json!({ "encoder": encoder, "epoch": self.epoch.as_ref().map(Epoch::stat) })
+    pub(crate) fn stat(&self, now: i64) -> serde_json::Value {
+        let metadata = self.session.as_ref().map(Session::metadata);
+        let encoder = metadata.and_then(|metadata| metadata.encoder.clone());
+        serde_json::json!({
+            "encoder": encoder, "epoch": self.epoch.as_ref().map(Epoch::stat), "input": self.vitals(now),
+            "announced_kbits_per_s": metadata.and_then(|metadata| metadata.video_kbits),
+            "projection": self.layout().projection, "stereo": self.layout().stereo,
+        })
+    }
+
+    /// How what comes in is.
+    pub(crate) fn vitals(&self, now: i64) -> Vitals {
+        self.pulse.vitals(now, matches!(self.state, State::Live))
+    }
+
+    /// How well the encoder's sound keeps its time, if it publishes and has sound.
+    pub(crate) fn sound_health(&self) -> Option<Health> {
+        self.epoch.as_ref()?.sound_health()
+    }
+
+    /// Bit rate of each rendition's newest segments, bit/s.
+    pub(crate) fn rates(&self) -> Vec<(Rendition, u64)> {
+        self.epoch.as_ref().map(Epoch::rates).unwrap_or_default()
+    }
+
+    /// How many of the largest encoded rungs are suspended.
+    pub(crate) fn suspended(&self) -> usize {
+        self.epoch.as_ref().map_or(0, Epoch::suspended)
+    }
+
+    /// The time that a mark has which is set now, UTC ms: that of the newest picture. `None` before there is one.
+    pub(crate) fn newest_ms(&self) -> Option<i64> {
+        self.epoch.as_ref().filter(|_| !matches!(self.state, State::Ended(_))).map(Epoch::newest_ms)
+    }
+
+    /// When the layout takes effect that an operator asked for.
+    pub(crate) fn layout_takes_effect(&self) -> Steered {
+        match &self.epoch {
+            Some(epoch) if epoch.is_to_relayout() && epoch.running.is_some() => Steered::NextKeyFrame,
+            Some(epoch) if !epoch.is_to_relayout() && epoch.running.is_some() => Steered::Already,
+            _ => Steered::NextPublish,
+        }
     }
 
     /// Takes one input at `now` (UTC ms).
@@ -200,10 +263,25 @@ impl Core {
                         out.push(Effect::Expired(epoch.window().numbers().collect()));
                     }
                 }
+                if self.epoch.is_none()
+                    && let Some(options) = self.next_options.take()
+                {
+                    self.options = *options;
+                }
+                self.pulse.publish(now);
                 (self.params, self.session, self.state) = (params, Some(Session::default()), State::Live);
                 out.push(Effect::Changed);
             }
-            Input::Tag(tag) => self.tag(tag, now, out),
+            Input::Tag(tag) => {
+                self.pulse.tag(&tag, now);
+                self.tag(tag, now, out);
+            }
+            Input::Configure(options) => {
+                // The rest is promised in playlists, or would set this publish apart from the one before.
+                self.options.reconnect_s = options.reconnect_s;
+                self.next_options = Some(options);
+            }
+            Input::Layout(projection, stereo) => self.steer(projection, stereo),
             Input::Unpublish => {
                 if self.unpublish(out) {
                     self.state = State::Waiting(now);
@@ -226,6 +304,7 @@ impl Core {
             }
             Input::Tick => self.tick(now, out),
             Input::LadderUp | Input::Ladder(_) | Input::LadderGone | Input::LadderFull => {
+                self.measure(&input);
                 if let Some(epoch) = &mut self.epoch {
                     epoch.ladder(input, out);
                 }
@@ -242,6 +321,31 @@ impl Core {
         let ending = self.ending && (!finishing || now - since >= FINISH_MS_MAX);
         if now - since >= wait_ms || ending {
             self.end(now, out);
+        }
+    }
+
+    /// Takes the operator's word on the layout.
+    fn steer(&mut self, projection: Option<Projection>, stereo: Option<Stereo>) {
+        self.steered = (projection.or(self.steered.0), stereo.or(self.steered.1));
+        if let Some(epoch) = &mut self.epoch {
+            let now = epoch.layout();
+            let layout = Layout {
+                projection: self.steered.0.unwrap_or(now.projection),
+                stereo: self.steered.1.unwrap_or(now.stereo),
+            };
+            epoch.change_layout(layout);
+        }
+    }
+
+    /// Measures how much the ladder has to do.
+    fn measure(&mut self, input: &Input) {
+        match input {
+            Input::Ladder(FromLadder::Worked { seq, busy_us }) => {
+                let seconds = self.epoch.as_ref().and_then(|epoch| epoch.seconds_before(*seq));
+                self.pulse.encoded(seconds.unwrap_or(0.0), f64::from(*busy_us) / 1e6);
+            }
+            Input::LadderGone => self.pulse.nothing_encoded(),
+            _ => {}
         }
     }
 
@@ -275,6 +379,11 @@ impl Core {
     }
 
     fn timed(&mut self, event: Timed, now: i64, out: &mut Vec<Effect>) {
+        if let Timed::Video(unit) = &event
+            && unit.idr
+        {
+            self.pulse.key_frame(unit.pts);
+        }
         let begin = match event {
             Timed::Begin(begin) => begin,
             Timed::Restarted => {
@@ -305,13 +414,13 @@ impl Core {
         }
     }
 
-    /// Config first, then the publish query, then onMetaData, then the picture's shape.
+    /// The operator first, then the config, the publish query, onMetaData, and the picture's shape.
     fn layout_for(&self, metadata: &media::flv::Metadata, width: u32, height: u32) -> Layout {
         let said = |key: &str| self.params.get(key).map(String::as_str);
-        let projection = self.options.projection;
+        let projection = self.steered.0.or(self.options.projection);
         let projection = projection.or_else(|| said("proj")?.parse().ok());
         let projection = projection.or_else(|| metadata.projection.as_deref()?.parse().ok());
-        let stereo = self.options.stereo.or_else(|| said("stereo")?.parse().ok());
+        let stereo = self.steered.1.or(self.options.stereo).or_else(|| said("stereo")?.parse().ok());
         let stereo = stereo.or_else(|| metadata.stereo.as_deref()?.parse().ok());
         // A square sphere is two spheres, one above the other. Any other shape counts as one, squeezed or not: this is a
         // 360° server, and who sends an ordinary picture says so.

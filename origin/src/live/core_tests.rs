@@ -1,5 +1,7 @@
 //! A stream's life as tables: a simulated encoder and a simulated ladder, no sockets and no clock.
 
+mod steer_tests;
+
 use super::core::{Core, Effect, Input, Options, State};
 use crate::ingest::Ingested;
 use bytes::Bytes;

@@ -16,6 +16,7 @@ use super::session::{Begin, Timed};
 use bytes::Bytes;
 use codec::ladder::ToLadder;
 use media::aac::AudioConfig;
+use media::audio::Health;
 use media::cut::target_s;
 use media::h264::VideoConfig;
 use media::ladder::Rendition;
@@ -41,6 +42,10 @@ pub(super) struct Epoch {
     /// UTC ms of the input in hand.
     now: i64,
     layout: Layout,
+    /// How it lies from the next key frame on, if that is to change.
+    next_layout: Option<Layout>,
+    /// The decoder configuration in force of each rendition.
+    configs: BTreeMap<Rendition, VideoConfig>,
     infos: Infos,
     outputs: BTreeMap<Rendition, Output>,
     pub(super) ladder: Ladder,
@@ -121,6 +126,8 @@ impl Epoch {
             window,
             now: begin.first_idr_utc_ms,
             layout,
+            next_layout: None,
+            configs: BTreeMap::new(),
             infos: Infos { fps: begin.fps, video: video.collect(), audio: None },
             outputs: BTreeMap::new(),
             ladder: Ladder::off(begin.first_idr_utc_ms),
@@ -132,7 +139,9 @@ impl Epoch {
     pub(super) fn restore(saved: Saved, present: impl Fn(Rendition, &File) -> bool) -> Self {
         let Saved { mut window, layout, infos } = saved;
         window.restore(present);
-        Self { window, now: 0, layout, infos, outputs: BTreeMap::new(), ladder: Ladder::off(0), running: None }
+        let (outputs, configs) = (BTreeMap::new(), BTreeMap::new());
+        let (next_layout, ladder, running) = (None, Ladder::off(0), None);
+        Self { window, now: 0, layout, next_layout, configs, infos, outputs, ladder, running }
     }
 
     /// It is `now` (UTC ms): what comes next came then, and what is too late is missing.
@@ -160,11 +169,50 @@ impl Epoch {
         self.layout
     }
 
+    /// The picture lies otherwise from the next key frame on, or from the next publish. What players were told of segments
+    /// that are there stays as it is: each has its own init segment.
+    pub(super) fn change_layout(&mut self, layout: Layout) {
+        self.next_layout = Some(layout).filter(|layout| *layout != self.layout);
+    }
+
+    /// How well the encoder's sound keeps its time, if it publishes and has sound.
+    pub(super) fn sound_health(&self) -> Option<Health> {
+        self.running.as_ref()?.sound_health()
+    }
+
+    /// How many of the largest encoded rungs are suspended.
+    pub(super) fn suspended(&self) -> usize {
+        self.ladder.load.suspended()
+    }
+
+    /// Whether the next key frame must begin a segment with other init segments.
+    pub(super) fn is_to_relayout(&self) -> bool {
+        self.next_layout.is_some()
+    }
+
+    /// Puts the layout that is to come in force, in every rendition, from segment `msn` on. It begins behind a
+    /// discontinuity, since what is drawn changes (RFC 8216bis section 4.4.4.3).
+    pub(super) fn relayout(&mut self, msn: u64, out: &mut Vec<Effect>) {
+        let Some(layout) = self.next_layout.take() else { return };
+        self.layout = layout;
+        for (rendition, config) in self.configs.clone() {
+            self.init(rendition, msn, mp4::init_video(&config, layout), VIDEO_TIMESCALE, out);
+        }
+    }
+
+    /// The time that a mark has which is set now, UTC ms: that of the newest picture.
+    pub(super) fn newest_ms(&self) -> i64 {
+        let at = self.running.as_ref().map_or_else(|| self.window.end(), Running::reached);
+        self.window.terms().anchor_ms.saturating_add(at / 90)
+    }
+
     /// A publish begins, or goes on after a break. The first picture follows.
     pub(super) fn resume(&mut self, options: &Options, begin: Begin, out: &mut Vec<Effect>) {
         let since_anchor = (begin.first_idr_utc_ms - self.window.terms().anchor_ms) * i64::from(VIDEO_TIMESCALE) / 1000;
         let base = if self.window.newest().is_none() { 0 } else { since_anchor.max(self.window.end()) };
         self.infos.fps = begin.fps;
+        self.layout = self.next_layout.take().unwrap_or(self.layout);
+        self.configs.clear();
         let plan = self.plan(options, &begin);
         if let Planned { warning: Some(warning), .. } = &plan {
             out.push(Effect::Warn(warning.clone()));
@@ -261,6 +309,7 @@ impl Epoch {
 
     /// A picture's init segment, in force from `msn` on.
     pub(super) fn video_init(&mut self, rendition: Rendition, msn: u64, config: &VideoConfig, out: &mut Vec<Effect>) {
+        self.configs.insert(rendition, config.clone());
         let name = rendition.to_string();
         if let Some(info) = self.infos.video.iter_mut().find(|info| info.rendition == name) {
             (info.codec, info.width, info.height) = (config.codec_string(), config.width(), config.height());

@@ -4,6 +4,7 @@
 
 use codec::child::{Child, Limits, SendError};
 use codec::ladder::{FromLadder, Settings, ToLadder};
+use media::name::StreamName;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -34,6 +35,8 @@ pub(crate) enum Event {
 /// Owns the child, if there is one.
 #[derive(Debug)]
 pub(crate) struct Ladder {
+    /// Whose it is, for the log.
+    stream: StreamName,
     program: PathBuf,
     child: Option<Child>,
     settings: Option<Settings>,
@@ -46,8 +49,9 @@ pub(crate) struct Ladder {
 
 impl Ladder {
     /// No child yet; `program` is this binary.
-    pub(crate) fn new(program: PathBuf) -> Self {
+    pub(crate) fn new(stream: StreamName, program: PathBuf) -> Self {
         Self {
+            stream,
             program,
             child: None,
             settings: None,
@@ -61,6 +65,7 @@ impl Ladder {
     /// Starts a child with these settings; one that runs is killed. If it cannot be started it is tried again.
     pub(crate) async fn start(&mut self, settings: Settings) {
         (self.child, self.restart_at) = (None, None);
+        self.closed("another publish begins");
         if let Some(starting) = self.starting.take() {
             starting.abort();
         }
@@ -121,23 +126,28 @@ impl Ladder {
     fn settle(&mut self, started: Result<Child, codec::Error>) -> bool {
         match started {
             Ok(child) => {
-                tracing::info!(pid = child.pid(), "ladder opened");
+                tracing::info!(stream = %self.stream, pid = child.pid(), "ladder opened");
                 (self.child, self.started) = (Some(child), Some(Instant::now()));
                 true
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot start the ladder");
+                tracing::warn!(stream = %self.stream, %error, "cannot start the ladder");
                 self.plan_restart();
                 false
             }
         }
     }
 
+    /// A child is gone: the other half of "ladder opened". Says for how long it lived, if there was one.
+    fn closed(&mut self, why: &'static str) -> Option<Duration> {
+        let lived = self.started.take().map(|started| started.elapsed())?;
+        tracing::info!(stream = %self.stream, lived_s = lived.as_secs(), why, "ladder closed");
+        Some(lived)
+    }
+
     fn plan_restart(&mut self) {
-        let lived = self.started.take().map(|started| started.elapsed());
-        if let Some(lived) = lived {
-            tracing::info!(lived_s = lived.as_secs(), "ladder closed");
-        }
+        let why = if self.settings.is_none() { "its publish ended" } else { "it died" };
+        let lived = self.closed(why);
         if self.settings.is_none() {
             return;
         }
@@ -146,6 +156,12 @@ impl Ladder {
         }
         self.restart_at = Some(Instant::now() + self.restart_after);
         self.restart_after = (self.restart_after * 2).min(RESTART_AFTER_MAX);
+    }
+}
+
+impl Drop for Ladder {
+    fn drop(&mut self) {
+        self.closed("its stream left");
     }
 }
 

@@ -1,7 +1,7 @@
 //! One stream's life.
 //!
 //! `core` decides (pure), helped by `session` (timing), `epoch` and `running` (cuts, numbers, renditions), `output`
-//! (packaging) and `load` (how much of the ladder this machine can afford). `stream` acts: one task a stream, which owns the core, the ladder's child (`ladder`), the publisher's claim
+//! (packaging) `load` (how much of the ladder this machine can afford) and `pulse` (what comes in, measured). `stream` acts: one task a stream, which owns the core, the ladder's child (`ladder`), the publisher's claim
 //! (`publisher`), the files (`files`) and the playlists' texts (`shown`). `registry` says which streams there are.
 
 mod core;
@@ -13,6 +13,7 @@ mod ladder;
 mod load;
 mod output;
 mod publisher;
+mod pulse;
 mod registry;
 mod running;
 mod session;

@@ -5,6 +5,7 @@
 use crate::ingest::{Claim, Ingested, Refusal};
 use media::name::StreamName;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -17,9 +18,14 @@ const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// Tags that may wait for the stream; then the connection waits.
 const TAGS_WAITING_MAX: usize = 512;
 
+/// Publishers let in so far, from 1.
+static LET_IN: AtomicU64 = AtomicU64::new(1);
+
 /// The publisher of a stream.
 #[derive(Debug)]
 pub(crate) struct Publisher {
+    /// Tells it from all others of this process.
+    pub(crate) id: u64,
     peer: IpAddr,
     media: mpsc::Receiver<Ingested>,
     last: Instant,
@@ -33,7 +39,8 @@ impl Publisher {
         let (sender, media) = mpsc::channel(TAGS_WAITING_MAX);
         let (revoked, reason) = (CancellationToken::new(), Arc::new(OnceLock::new()));
         let claim = Claim { media: sender, revoked: revoked.clone(), reason: reason.clone() };
-        (Self { peer, media, last: Instant::now(), revoked, reason }, claim)
+        let id = LET_IN.fetch_add(1, Ordering::Relaxed);
+        (Self { id, peer, media, last: Instant::now(), revoked, reason }, claim)
     }
 
     /// Its next tag; `None` when it is gone.

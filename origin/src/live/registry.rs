@@ -4,18 +4,20 @@
 //! has ended. Knows the config; does not look into streams.
 
 use super::core::{Options, State};
-use super::stream::{Command, Setup, Stream};
+use super::stream::{Command, Configured, Setup, Stream};
 use crate::access::{Access, SECRET_PARAMS};
 use crate::ingest::{Claim, Ingest, PublishRequest, Refusal};
 use crate::record::{Recorder, asset_id};
+use crate::steer::{Act, Cannot, Mark};
 use media::hls::date;
 use media::ladder::Rendition;
 use media::name::StreamName;
 use media::protect::{self, Keyring, Scope};
 use media::route::Route;
 use serde_json::{Value, json};
-use service::config::{Audio, Config, Protection, Record, Watch};
+use service::config::{Audio, Current, Protection, Record, Watch};
 use service::hooks::Hooks;
+use service::telemetry::Series;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +31,8 @@ const STREAMS_MAX: usize = 64;
 /// The streams of this origin.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    config: Config,
+    config: Current,
+    folder: PathBuf,
     program: PathBuf,
     streams: Mutex<BTreeMap<StreamName, Arc<Stream>>>,
     tasks: TaskTracker,
@@ -41,11 +44,13 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// No streams yet. `program` is this binary, for the ladder's children.
-    pub(crate) fn new(config: Config, program: PathBuf, hooks: Hooks, shutdown: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(config: Current, program: PathBuf, hooks: Hooks, shutdown: CancellationToken) -> Arc<Self> {
         let recorder = Recorder::open(&config, hooks.clone(), shutdown.clone());
-        let keyring = config.protect.keyring();
+        let keyring = config.get().protect.keyring();
+        let folder = config.get().data_dir.join("live");
         Arc::new(Self {
             config,
+            folder,
             program,
             streams: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -59,8 +64,8 @@ impl Registry {
     /// Takes up the streams that an earlier process left.
     pub(crate) fn restore(self: &Arc<Self>) -> std::io::Result<()> {
         // Told at start, not at the first stream, if nothing can be kept there.
-        std::fs::create_dir_all(self.folder())?;
-        let folders = std::fs::read_dir(self.folder())?;
+        std::fs::create_dir_all(&self.folder)?;
+        let folders = std::fs::read_dir(&self.folder)?;
         for folder in folders.flatten() {
             if let Some(name) = folder.file_name().to_str().and_then(|name| name.parse::<StreamName>().ok()) {
                 let mut streams = self.streams();
@@ -92,6 +97,38 @@ impl Registry {
         stream.command(Command::End).await.is_ok()
     }
 
+    /// Does something else to a stream at the operator's word.
+    pub(crate) async fn steer(&self, name: &StreamName, act: Act) -> Result<Value, Cannot> {
+        let stream = self.get(name).ok_or_else(|| Cannot::NoStream(name.clone()))?;
+        let (reply, answer) = oneshot::channel();
+        stream.command(Command::Steer(act, reply)).await.map_err(|_| Cannot::Gone)?;
+        answer.await.unwrap_or(Err(Cannot::Gone))
+    }
+
+    /// Tells every stream what the config says of it now.
+    pub(crate) async fn reload(&self) {
+        let streams: Vec<Arc<Stream>> = self.streams().values().cloned().collect();
+        for stream in streams {
+            let configured = Box::new(self.configured(&stream.name));
+            // One that has just gone has nothing to take over.
+            let _ = stream.command(Command::Configure(configured)).await;
+        }
+    }
+
+    /// What `/metrics` shows of the streams that there are.
+    pub(crate) fn collect(&self, series: &mut Series) {
+        let streams: Vec<Arc<Stream>> = self.streams().values().cloned().collect();
+        let mut states = [("live", 0), ("waiting", 0), ("ended", 0)];
+        for stream in &streams {
+            stream.collect(series);
+            let state = stream.state_word();
+            states.iter_mut().filter(|(word, _)| *word == state).for_each(|(_, count)| *count += 1);
+        }
+        for (state, count) in states {
+            series.gauge("live360_streams", &[("state", state)], f64::from(count));
+        }
+    }
+
     /// Waits until every stream's task has ended (after shutdown).
     pub(crate) async fn finished(&self) {
         self.tasks.close();
@@ -109,11 +146,11 @@ impl Registry {
 
     /// What `/api/streams` says.
     pub(crate) fn list(&self) -> Value {
-        let streams: Vec<Arc<Stream>> = self.streams().values().cloned().collect();
+        let (streams, config): (Vec<Arc<Stream>>, _) = (self.streams().values().cloned().collect(), self.config.get());
         let streams: Vec<Value> = streams
             .iter()
             .filter_map(|stream| {
-                let (watch, _) = self.config.watching(Route::Multivariant(stream.name.clone()).owner());
+                let (watch, _) = config.watching(Route::Multivariant(stream.name.clone()).owner());
                 let entry = stream.listed().then(|| describe(stream, &self.recorder))?;
                 Some(mark(entry?, watch))
             })
@@ -127,18 +164,17 @@ impl Registry {
 
     /// Who may watch what is at this address; `None` if it is not to be listed.
     fn listed_as(&self, route: &Route) -> Option<Watch> {
-        let (watch, listed) = self.config.watching(route.owner());
+        let (watch, listed) = self.config.get().watching(route.owner());
         listed.then_some(watch)
     }
 
     /// What `/stat` says.
     pub(crate) fn stat(&self) -> Value {
         let streams: Vec<Arc<Stream>> = self.streams().values().cloned().collect();
-        json!({ "streams": streams.iter().map(|stream| stream.stat()).collect::<Vec<_>>() })
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.config.data_dir.join("live")
+        json!({
+            "streams": streams.iter().map(|stream| stream.stat()).collect::<Vec<_>>(),
+            "recording_backlog_bytes": self.recorder.backlog(),
+        })
     }
 
     fn streams(&self) -> MutexGuard<'_, BTreeMap<StreamName, Arc<Stream>>> {
@@ -171,28 +207,36 @@ impl Registry {
     }
 
     fn setup(&self, name: &StreamName) -> Setup {
-        let stream = self.config.stream(name);
-        let hls = &self.config.hls;
+        let configured = self.configured(name);
+        let (dir, program) = (self.folder.join(name.as_str()), self.program.clone());
+        let (recorder, hooks, keyring) = (self.recorder.clone(), self.hooks.clone(), self.keyring.clone());
+        Setup { name: name.clone(), configured, dir, program, recorder, hooks, keyring }
+    }
+
+    /// What the config says of a stream.
+    fn configured(&self, name: &StreamName) -> Configured {
+        let config = self.config.get();
+        let stream = config.stream(name);
+        let hls = &config.hls;
         let record = stream.record.unwrap_or(Record::All);
         if hls.dvr_s > hls.window_s && record != Record::All {
             tracing::warn!(stream = %name, "hls.dvr_s takes record = \"all\"; viewers can't go back further than hls.window_s");
         }
         let protect = match stream.protect {
             Some(Protection::Aes128) => {
-                let every = protect::every(self.config.protect.rotate_s, hls.segment_ms);
+                let every = protect::every(config.protect.rotate_s, hls.segment_ms);
                 self.keyring.lock(Scope::Stream(name.as_str()), every)
             }
             _ => None,
         };
-        Setup {
-            name: name.clone(),
+        Configured {
             options: Options {
                 segment_ms: hls.segment_ms,
                 part_ms: hls.part_ms,
                 window_s: hls.window_s,
                 // What is not recorded can't be gone back to.
                 dvr_s: if record == Record::All { hls.dvr_s } else { 0 },
-                reconnect_s: self.config.origin.reconnect_s,
+                reconnect_s: config.origin.reconnect_s,
                 ladder: stream.ladder.unwrap_or_default(),
                 audio: stream.audio == Audio::Auto,
                 projection: stream.projection,
@@ -200,12 +244,7 @@ impl Registry {
                 protect,
             },
             listed: self.listed_as(&Route::Multivariant(name.clone())).is_some(),
-            dir: self.folder().join(name.as_str()),
-            program: self.program.clone(),
-            recorder: self.recorder.clone(),
-            hooks: self.hooks.clone(),
             record,
-            keyring: self.keyring.clone(),
         }
     }
 
@@ -296,6 +335,11 @@ fn describe(stream: &Stream, recorder: &Recorder) -> Option<Value> {
         "since": date(since), "projection": layout.projection, "stereo": layout.stereo, "rungs": rungs,
         "listed": true,
     });
+    let marks = stream.marks();
+    if let (false, Some(fields)) = (marks.is_empty(), entry.as_object_mut()) {
+        let mark = |mark: &Mark| json!({ "name": mark.name, "time": date(mark.at_ms) });
+        fields.insert("marks".to_owned(), marks.iter().map(mark).collect());
+    }
     if let (Some(asset), Some(fields)) = (asset, entry.as_object_mut()) {
         fields.insert("asset".to_owned(), Value::String(asset));
     }

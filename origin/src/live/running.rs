@@ -8,7 +8,7 @@ use super::session::Begin;
 use bytes::Bytes;
 use codec::ladder::{RungSettings, Settings, ToLadder};
 use media::aac::AudioConfig;
-use media::audio::{AudioLine, to_samples};
+use media::audio::{AudioLine, Health, to_samples};
 use media::cut::{Cut, Cutter};
 use media::h264::VideoConfig;
 use media::ladder::{Ladder, Rendition};
@@ -137,6 +137,16 @@ impl Running {
         }
     }
 
+    /// How well the encoder's sound keeps its time, if it has sound.
+    pub(super) fn sound_health(&self) -> Option<Health> {
+        self.audio.as_ref().map(|audio| audio.line.health())
+    }
+
+    /// Media time (90 kHz) of the newest picture.
+    pub(super) fn reached(&self) -> i64 {
+        self.reached
+    }
+
     pub(super) fn video_config(&mut self, config: VideoConfig) {
         self.changed_video = Some(config);
     }
@@ -152,7 +162,7 @@ impl Running {
             // Nothing can decode it: its parameter sets are not in force yet.
             return;
         }
-        let must = self.changed_video.is_some() && unit.idr;
+        let must = (self.changed_video.is_some() || epoch.is_to_relayout()) && unit.idr;
         let cuts = self.cutter.judge(unit.pts, unit.idr, must);
         for cut in &cuts {
             self.cut(epoch, *cut, must, out);
@@ -200,6 +210,9 @@ impl Running {
         self.source_gap = !cut.idr;
         if self.copied && self.source_gap {
             epoch.window.gap(Rendition::Source, msn);
+        }
+        if discontinuity && cut.idr {
+            epoch.relayout(msn, out);
         }
         if let Some(config) = &changed_video {
             if self.copied {

@@ -3,7 +3,12 @@
 //! Thin: it feeds inputs to [`super::core`] and obeys the effects in order. Files are inserted before the playlists that
 //! name them can be seen.
 
-use super::core::{Core, Effect, Input, Options, State};
+mod series;
+mod steer;
+
+pub(crate) use steer::Configured;
+
+use super::core::{Core, Effect, Input, State};
 use super::epoch::Saved;
 use super::files::{Files, Write, file_key, write_all};
 use super::ladder::{Event, Ladder};
@@ -12,15 +17,18 @@ use super::shown::{Board, Kind, Shown};
 use crate::access::Grant;
 use crate::ingest::{Claim, Ingested, PublishRequest, Refusal};
 use crate::record::{Recorder, Status, Tape};
+use crate::steer::{Act, Cannot, Mark};
 use codec::ladder::ToLadder;
 use media::ladder::Rendition;
 use media::name::StreamName;
 use media::protect::Keyring;
 use media::route::File;
 use media::window::{Recall, Window};
+use metrics::{counter, histogram};
 use service::config::Record;
 use service::hooks::{self, Hooks};
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,9 +53,11 @@ const WARNINGS_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) name: StreamName,
-    /// What the config says of listing, and what it is for now.
-    listed: (bool, AtomicBool),
+    listed: AtomicBool,
     pub(crate) files: Arc<Files>,
+    marks: Mutex<Vec<Mark>>,
+    /// The publish in progress: its id, whence it comes, since when (UTC ms).
+    publishing: Mutex<Option<(u64, IpAddr, i64)>>,
     core: Mutex<Core>,
     version: watch::Sender<u64>,
     commands: mpsc::Sender<Command>,
@@ -69,6 +79,10 @@ pub(crate) enum Command {
     Claim(PublishRequest, Grant, oneshot::Sender<Result<Claim, Refusal>>),
     /// The operator ends it.
     End,
+    /// The operator does something else to it.
+    Steer(Act, oneshot::Sender<Result<serde_json::Value, Cannot>>),
+    /// The config was read again.
+    Configure(Box<Configured>),
     /// It has ended, and its place is needed.
     Forget,
 }
@@ -88,8 +102,11 @@ pub(crate) struct Task {
     ladder: Ladder,
     tape: Tape,
     publisher: Option<Publisher>,
-    /// What is recorded, unless who lets somebody publish says otherwise.
+    /// What the config says of listing and recording it…
+    listed: bool,
     record: Record,
+    /// … and what whoever let its publisher in said.
+    granted: Grant,
     /// How long the live window may be, in seconds.
     window_s: u32,
     /// Whether the recording goes on, as the core knows it.
@@ -100,8 +117,7 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) name: StreamName,
-    pub(crate) options: Options,
-    pub(crate) listed: bool,
+    pub(crate) configured: Configured,
     /// Where its files are kept.
     pub(crate) dir: PathBuf,
     /// This binary, which the ladder's child runs.
@@ -109,8 +125,6 @@ pub(crate) struct Setup {
     pub(crate) recorder: Recorder,
     /// Who is told of what happens.
     pub(crate) hooks: Hooks,
-    /// What of it is recorded.
-    pub(crate) record: Record,
     /// Secrets that it may have been encrypted with.
     pub(crate) keyring: Keyring,
 }
@@ -118,7 +132,8 @@ pub(crate) struct Setup {
 impl Stream {
     /// A new stream, or one that an earlier process left in its folder, and the task to run it.
     pub(crate) fn new(setup: Setup) -> Result<(Arc<Self>, Task), store::Error> {
-        let Setup { name, options, listed, dir, program, recorder, hooks, record, keyring } = setup;
+        let Setup { name, configured, dir, program, recorder, hooks, keyring } = setup;
+        let Configured { options, listed, record } = configured;
         // Removed segments stay for as long as the longest playlist that named them (§6.2.2): at least six segments, and
         // one more than the window asks for.
         let window_s = options.window_s.max(6 * LONGEST_SEGMENT_S) + LONGEST_SEGMENT_S;
@@ -152,8 +167,10 @@ impl Stream {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let stream = Arc::new(Self {
             name,
-            listed: (listed, AtomicBool::new(listed)),
+            listed: AtomicBool::new(listed),
             files: Arc::new(files),
+            marks: Mutex::default(),
+            publishing: Mutex::default(),
             core: Mutex::new(core),
             version: watch::Sender::new(0),
             commands,
@@ -164,7 +181,7 @@ impl Stream {
             shown: Board::default(),
             earlier: Mutex::default(),
         });
-        let ladder = Ladder::new(program);
+        let ladder = Ladder::new(stream.name.clone(), program);
         let (publisher, recording) = (None, false);
         let task = Task {
             stream: stream.clone(),
@@ -173,7 +190,9 @@ impl Stream {
             ladder,
             tape,
             publisher,
+            listed,
             record,
+            granted: Grant::default(),
             window_s,
             recording,
         };
@@ -182,7 +201,7 @@ impl Stream {
 
     /// Whether pages list it.
     pub(crate) fn listed(&self) -> bool {
-        self.listed.1.load(Ordering::Relaxed)
+        self.listed.load(Ordering::Relaxed)
     }
 
     /// Looks at the stream's core; keep it short.
@@ -259,23 +278,39 @@ impl Stream {
 
     /// What `/stat` says of it.
     pub(crate) fn stat(&self) -> serde_json::Value {
+        let state = self.state_word();
         let core = self.core();
-        let state = match core.state() {
-            State::Live => "live",
-            State::Waiting(_) => "waiting",
-            State::Ended(_) => "ended",
-        };
-        let protected = core.window().is_some_and(|window| window.lock().is_some());
         let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (core, recording) = (core.stat(), self.recording.words());
+        let protected = core.window().is_some_and(|window| window.lock().is_some());
+        let (since, core) = (core.since().map(media::hls::date), core.stat(utc_ms()));
+        let (recording, publisher) = (self.recording.words(), self.publisher());
+        let marks: Vec<_> = self.marks().into_iter().map(|mark| (mark.name, media::hls::date(mark.at_ms))).collect();
         serde_json::json!({
-            "name": self.name, "state": state, "core": core, "recording": recording, "warnings": warnings,
-            "protect": if protected { "aes-128" } else { "off" },
+            "name": self.name, "state": state, "since": since, "core": core, "recording": recording,
+            "protect": if protected { "aes-128" } else { "off" }, "recording_waiting_bytes": self.recording.waiting(), "publisher": publisher, "warnings": warnings,
+            "marks": marks.into_iter().map(|(name, time)| serde_json::json!({ "name": name, "time": time }))
+                .collect::<Vec<_>>(),
         })
     }
 
+    /// Its state, as `/api/streams` names it.
+    pub(crate) fn state_word(&self) -> &'static str {
+        match self.core().state() {
+            State::Live => "live",
+            State::Waiting(_) => "waiting",
+            State::Ended(_) => "ended",
+        }
+    }
+
+    /// Who publishes it, and since when.
+    fn publisher(&self) -> Option<serde_json::Value> {
+        let publishing = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (id, peer, since) = (*publishing)?;
+        Some(serde_json::json!({ "publish": id, "peer": peer, "since": media::hls::date(since) }))
+    }
+
     fn warn(&self, words: String) {
-        tracing::warn!("{words}");
+        tracing::warn!(stream = %self.name, "{words}");
         self.hooks.tell(hooks::Event::alarm("stream", &words).of_stream(self.name.as_str()));
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         warnings.retain(|known| *known != words);
@@ -296,8 +331,8 @@ impl Task {
         self.live(&shutdown).await;
         let shutting_down = shutdown.is_cancelled();
         // The writer ends when the last handle to the files is gone; until then a save is what it must not miss.
-        if self.publisher.take().is_some() {
-            self.unpublished("the server is shutting down");
+        if let Some(publisher) = self.publisher.take() {
+            self.closed(&publisher, "shutdown");
             self.obey(Input::Unpublish).await;
         }
         self.stream.files.close();
@@ -318,6 +353,16 @@ impl Task {
                 command = self.commands.recv() => match command {
                     Some(Command::Claim(request, grant, reply)) => self.claim(&request, grant, reply),
                     Some(Command::End) => Some(self.end()),
+                    Some(Command::Steer(act, reply)) => {
+                        let done = self.steer(act).await;
+                        // Whoever asked may have gone.
+                        let _ = reply.send(done);
+                        None
+                    }
+                    Some(Command::Configure(configured)) => {
+                        self.configure(*configured).await;
+                        None
+                    }
                     Some(Command::Forget) if self.stream.ended().is_some() => return,
                     Some(Command::Forget) => None,
                     None => return,
@@ -325,8 +370,9 @@ impl Task {
                 tag = next_tag(&mut self.publisher) => Some(match tag {
                     Some(tag) => Input::Tag(tag),
                     None => {
-                        self.publisher = None;
-                        self.unpublished("the encoder is gone");
+                        if let Some(publisher) = self.publisher.take() {
+                            self.closed(&publisher, "encoder");
+                        }
                         Input::Unpublish
                     }
                 }),
@@ -382,6 +428,7 @@ impl Task {
         let before = self.publisher.take();
         let taken_over = before.is_some();
         if let Some(before) = before {
+            self.closed(&before, "takeover");
             before.revoke("another publisher took this stream over");
         }
         let (publisher, claim) = Publisher::new(request.peer.ip());
@@ -391,10 +438,12 @@ impl Task {
             }
             return Some(Input::Unpublish);
         }
-        tracing::info!(stream = %self.stream.name, peer = %request.peer, "publish opened");
-        let (listed, now) = &self.stream.listed;
-        now.store(grant.listed.unwrap_or(*listed), Ordering::Relaxed);
-        self.tape.choose(grant.record.unwrap_or(self.record));
+        tracing::info!(stream = %self.stream.name, publish = publisher.id, peer = %request.peer, "publish opened");
+        counter!("live360_publishes_total").increment(1);
+        *self.stream.publishing.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((publisher.id, request.peer.ip(), utc_ms()));
+        self.granted = grant;
+        self.apply_grant();
         let details =
             serde_json::json!({ "peer": request.peer.to_string(), "proven": grant.proven, "taken_over": taken_over });
         self.stream.hooks.tell(hooks::Event::publish(&self.stream.name, details));
@@ -404,10 +453,24 @@ impl Task {
 
     fn end(&mut self) -> Input {
         if let Some(publisher) = self.publisher.take() {
+            self.closed(&publisher, "ended");
             publisher.revoke("the operator ended this stream");
-            self.unpublished("the operator ended the stream");
         }
         Input::End
+    }
+
+    /// A publish is over, and why: the other half of "publish opened". Hooks are told of a takeover by who takes over.
+    fn closed(&self, publisher: &Publisher, why: &'static str) {
+        match why {
+            "encoder" => self.unpublished("the encoder is gone"),
+            "ended" => self.unpublished("the operator ended the stream"),
+            "kicked" => self.unpublished("the operator took the encoder off"),
+            "shutdown" => self.unpublished("the server is shutting down"),
+            _ => {}
+        }
+        tracing::info!(stream = %self.stream.name, publish = publisher.id, why, "publish closed");
+        counter!("live360_publish_ends_total", "why" => why).increment(1);
+        *self.stream.publishing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Feeds one input and obeys its effects, and what those bring.
@@ -416,15 +479,18 @@ impl Task {
         inputs.extend(self.recorded());
         let (mut changed, mut save) = (false, false);
         while let Some(input) = inputs.pop() {
-            if matches!(input, Input::Unpublish) {
-                tracing::info!(stream = %self.stream.name, "publish closed");
-            }
             if let Input::Tag(tag) = &input {
                 self.tape.tag(tag);
             }
             let publish = matches!(input, Input::Publish(_));
             if publish {
                 self.stream.note_epoch();
+                // They were about the publisher before, or will come again.
+                self.stream.warnings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                if self.stream.ended().is_some() {
+                    self.stream.forget_marks();
+                    self.tape.begin_epoch();
+                }
             }
             let effects = self.decide(input, &mut changed);
             if publish {
@@ -478,6 +544,7 @@ impl Task {
             };
             *changed = true;
             closed |= matches!(file, File::Segment(_));
+            note_delay(&core, rendition, &file, now);
             self.tape.file(&core, rendition, &file, &body);
             if !self.stream.files.insert(rendition, file, body, parts_from) {
                 others.push(Effect::Warn("the disk is too slow for the live window".to_owned()));
@@ -521,6 +588,21 @@ impl Task {
         if let Some(state) = saved.and_then(|saved| serde_json::to_vec(&saved).ok()) {
             self.stream.files.save(state);
         }
+    }
+}
+
+/// How long after the end of its last picture a segment is there to be served.
+fn note_delay(core: &Core, rendition: Rendition, file: &File, now: i64) {
+    let File::Segment(msn) = file else { return };
+    let ended_ms = core.window().and_then(|window| window.slot(*msn)).map_or(0, |slot| slot.ended_ms);
+    // What is published at once, from before the second key frame, has no such moment.
+    if ended_ms > 0 {
+        let kind = match rendition {
+            Rendition::Source => "source",
+            Rendition::Audio => "audio",
+            _ => "encoded",
+        };
+        histogram!("live360_segment_delay_seconds", "kind" => kind).record((now - ended_ms).max(0) as f64 / 1000.0);
     }
 }
 

@@ -8,6 +8,7 @@ use super::ledger::merge::supersedes;
 use super::ledger::{End, Ledger, Vod, key, url};
 use super::stores::Stores;
 use super::{catalog, keys, log, retention};
+use crate::steer::Mark;
 use bytes::Bytes;
 use media::hls::date;
 use media::route::File;
@@ -57,7 +58,7 @@ pub(super) async fn finish(
     let asset = id.filter(|_| vod.is_some());
     let mut entry = None;
     if let (Some(id), Some(vod)) = (&asset, &vod) {
-        write_vod(&ingest, &egress, mine, id, vod).await?;
+        write_vod(&ingest, &egress, &listed(&merged, id, vod), id, vod).await?;
         entry = log::read_object(&egress, &catalog::key(id), catalog::ENTRY_BYTES_MAX).await?;
     }
     if mine.parts.is_empty() && asset.is_none() {
@@ -122,6 +123,18 @@ async fn complete(ingest: &Objects, mine: &Ledger, mut ended: Value) -> Result<(
     Ok(())
 }
 
+/// The operator's marks; with the asset's beginning (UTC ms) also how many seconds into it each is.
+fn marks(ledger: &Ledger, start_ms: Option<i64>) -> Value {
+    let mark = |mark: &Mark| match start_ms {
+        Some(start_ms) => {
+            let at_s = mark.at_ms.saturating_sub(start_ms) as f64 / 1000.0;
+            json!({ "name": mark.name, "time": date(mark.at_ms), "at_s": at_s })
+        }
+        None => json!({ "name": mark.name, "time": date(mark.at_ms) }),
+    };
+    ledger.marks.iter().map(mark).collect()
+}
+
 /// From the moment a transcoder has planned, the asset is the transcoders'.
 async fn is_planned(ingest: &Objects, job: &str) -> Result<bool, Error> {
     Ok(ingest.head(&format!("{}/{job}/plan.json", keys::JOBS)).await?.is_some())
@@ -137,7 +150,7 @@ fn ended(mine: &Ledger, vod: Option<&Vod>, asset: Option<&str>, end: End, words:
         "end": date(end.at_ms), "reason": end.reason,
         "parts": mine.parts.iter().map(part).collect::<Vec<_>>(),
         "renditions": vod.map(|vod| vod.renditions.clone()).unwrap_or_default(), "recording": words,
-        "projection": layout.projection, "stereo": layout.stereo,
+        "projection": layout.projection, "stereo": layout.stereo, "marks": marks(mine, None),
     });
     // Whoever makes something better of it must protect that as well.
     if mine.protect
@@ -195,13 +208,13 @@ async fn siblings(ingest: &Objects, mine: &Ledger) -> Result<Vec<Ledger>, Error>
 
 /// Nobody sees a playlist before what it lists, nor an asset before its playlists. Each object is decided by what is in
 /// it: whoever wrote the others may have died since.
-async fn write_vod(ingest: &Objects, egress: &Objects, mine: &Ledger, id: &str, vod: &Vod) -> Result<(), Error> {
+async fn write_vod(ingest: &Objects, egress: &Objects, entry: &Value, id: &str, vod: &Vod) -> Result<(), Error> {
     let mut ours = true;
     for (name, text) in &vod.playlists {
         ours &= write_playlist(egress, &key(id, name), text).await?;
     }
     let (index, listing) = (key(id, &File::Playlist.to_string()), catalog::key(id));
-    let (text, entry) = (Bytes::from(vod.multivariant.clone()), asset(&mine.name, id, vod));
+    let text = Bytes::from(vod.multivariant.clone());
     for _ in 0..ROUNDS {
         let first_index = egress.create(&index, text.clone(), PLAYLIST).await? == Creation::Created;
         let first_entry = egress.create(&listing, entry.to_string().into(), JSON).await? == Creation::Created;
@@ -212,7 +225,7 @@ async fn write_vod(ingest: &Objects, egress: &Objects, mine: &Ledger, id: &str, 
         }
         if !first_entry {
             let old = log::read_object(egress, &listing, catalog::ENTRY_BYTES_MAX).await?.unwrap_or_default();
-            new_entry = updated(&old, &entry, ours);
+            new_entry = updated(&old, entry, ours);
         }
         // Somebody was here before, with less, unless it was a transcoder.
         if (!new_index && new_entry.is_none()) || is_planned(ingest, id).await? {
@@ -250,7 +263,7 @@ fn updated(old: &[u8], new: &Value, ours: bool) -> Option<Bytes> {
         return None;
     }
     let mut entry = old.clone();
-    for field in ["start", "duration_s"] {
+    for field in ["start", "duration_s", "marks"] {
         entry.extend(new.get(field).map(|value| (field.to_owned(), value.clone())));
     }
     (entry != old).then(|| Value::Object(entry).to_string().into())
@@ -274,10 +287,14 @@ async fn write_playlist(egress: &Objects, key: &str, text: &str) -> Result<bool,
 }
 
 /// An asset as `/api/streams` lists it.
-fn asset(name: &str, id: &str, vod: &Vod) -> Value {
+fn listed(ledger: &Ledger, id: &str, vod: &Vod) -> Value {
     let duration_s = (vod.duration_s * 1000.0).round() / 1000.0;
-    json!({
-        "id": id, "name": name, "url": url(id), "start": date(vod.start_ms),
+    let mut entry = json!({
+        "id": id, "name": ledger.name, "url": url(id), "start": date(vod.start_ms),
         "duration_s": duration_s, "state": "instant",
-    })
+    });
+    if let (false, Some(fields)) = (ledger.marks.is_empty(), entry.as_object_mut()) {
+        fields.insert("marks".to_owned(), marks(ledger, Some(vod.start_ms)));
+    }
+    entry
 }

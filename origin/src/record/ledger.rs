@@ -5,12 +5,13 @@
 
 pub(crate) mod merge;
 
+use crate::steer::{MARKS_MAX, Mark, WORDS_BYTES_MAX};
 use media::hls::{AudioGroup, MediaPlaylist, Multivariant, Segment, Variant, compact_date, iframes_vod};
 use media::ladder::Rendition;
 use media::projection::Layout;
 use media::route::{File, KeyFile, Route};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most numbers that a recording's playlists span: three weeks of 2 s. A log that speaks of more is wrong.
 const SPAN_MAX: u64 = 1_000_000;
@@ -35,6 +36,8 @@ pub(crate) enum Line {
     Shape(Shape),
     /// A rendition's next segment, or the lack of it.
     Segment(Entry),
+    /// A moment that the operator named.
+    Mark(Mark),
     /// A file of what came in.
     Part { number: u64, bytes: u64 },
     /// The last: nothing more comes.
@@ -111,6 +114,8 @@ pub(crate) struct Ledger {
     pub(crate) protect: bool,
     shape: Shape,
     renditions: BTreeMap<Rendition, BTreeMap<u64, Entry>>,
+    /// In order of time.
+    pub(crate) marks: BTreeSet<Mark>,
     /// Bytes of each file of what came in.
     pub(crate) parts: BTreeMap<u64, u64>,
     pub(crate) end: Option<End>,
@@ -209,6 +214,11 @@ impl Ledger {
                     self.renditions.entry(rendition).or_default().insert(entry.msn, entry);
                 }
             }
+            Line::Mark(mark) => {
+                if self.marks.len() < MARKS_MAX && mark.name.len() <= WORDS_BYTES_MAX {
+                    self.marks.insert(mark);
+                }
+            }
             Line::Part { number, bytes } => {
                 self.parts.insert(number, bytes);
             }
@@ -231,6 +241,7 @@ impl Ledger {
             lines.push(Line::Shape(self.shape.clone()));
         }
         lines.extend(self.renditions.values().flat_map(BTreeMap::values).cloned().map(Line::Segment));
+        lines.extend(self.marks.iter().cloned().map(Line::Mark));
         lines.extend(self.parts.iter().map(|(number, bytes)| Line::Part { number: *number, bytes: *bytes }));
         lines.extend(self.end.map(Line::End));
         lines

@@ -9,7 +9,7 @@ use super::ledger::{End, Ledger, Line, Reason};
 use super::stores::Stores;
 use super::{keys, log, retention};
 use metrics::counter;
-use service::config::{Config, Retention};
+use service::config::{Current, Retention};
 use service::hooks::Hooks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -188,18 +188,19 @@ pub(super) struct Reconciler {
     pub(super) stores: Arc<Stores>,
     pub(super) held: Arc<Held>,
     lost: Duration,
-    retention: Retention,
     hooks: Hooks,
+    /// Says how long recordings are kept, each time that it is looked.
+    config: Current,
     /// Sessions that are known to be finished.
     finished: BTreeSet<Session>,
     watch: Watch,
 }
 
 impl Reconciler {
-    pub(super) fn new(config: &Config, stores: Arc<Stores>, held: Arc<Held>, hooks: Hooks) -> Self {
-        let lost = Duration::from_secs(config.record_lost_s);
+    pub(super) fn new(config: Current, stores: Arc<Stores>, held: Arc<Held>, hooks: Hooks) -> Self {
+        let lost = Duration::from_secs(config.get().record_lost_s);
         let (finished, watch) = Default::default();
-        Self { stores, held, lost, retention: config.retention.clone(), hooks, finished, watch }
+        Self { stores, held, lost, config, hooks, finished, watch }
     }
 
     /// Until shutdown.
@@ -207,15 +208,17 @@ impl Reconciler {
         let work = async {
             let mut look = interval(every(self.lost));
             look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let (mut failing, mut retained): (bool, Option<Instant>) = (false, None);
+            let (mut failing, mut retained): (bool, Option<(Instant, Retention)>) = (false, None);
             loop {
                 look.tick().await;
                 let mut looked = self.look(SystemTime::now(), Instant::now()).await;
-                if retained.is_none_or(|at| at.elapsed() >= RETENTION_EVERY) {
-                    let enforced = retention::enforce(&self.stores, &self.retention, &self.held.all(), self.lost).await;
+                let retention = self.config.get().retention.clone();
+                let done = |(at, by): &(Instant, Retention)| at.elapsed() < RETENTION_EVERY && *by == retention;
+                if !retained.as_ref().is_some_and(done) {
+                    let enforced = retention::enforce(&self.stores, &retention, &self.held.all(), self.lost).await;
                     // Where nothing works, the store is away, and the next look tries both again.
                     if looked.is_ok() || enforced.is_ok() {
-                        retained = Some(Instant::now());
+                        retained = Some((Instant::now(), retention));
                     }
                     looked = looked.and(enforced);
                 }

@@ -4,16 +4,20 @@
 
 use super::shelf::Shelf;
 use metrics::counter;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const ON: &str = "on";
+
+const HELD: &str = "stopped: by the operator";
 
 /// How a stream's recording is, as `/stat` says it.
 #[derive(Debug)]
 pub(crate) struct Status {
     newest: Mutex<Newest>,
     shelf: Shelf,
+    /// Bytes of the newest session that wait for the disk.
+    queued: Mutex<Arc<AtomicU64>>,
 }
 
 #[derive(Debug)]
@@ -36,12 +40,23 @@ pub(crate) struct Going {
 
 impl Status {
     pub(super) fn new(words: &str) -> Self {
-        Self { newest: Mutex::new(Newest { session: 0, words: words.to_owned() }), shelf: Shelf::default() }
+        let newest = Mutex::new(Newest { session: 0, words: words.to_owned() });
+        Self { newest, shelf: Shelf::default(), queued: Mutex::default() }
     }
 
     /// What has been recorded.
     pub(crate) fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    /// Bytes that wait for this machine's disk.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner).load(Ordering::Relaxed)
+    }
+
+    /// Where a session that begins counts its bytes.
+    pub(super) fn count_in(&self, queued: Arc<AtomicU64>) {
+        *self.queued.lock().unwrap_or_else(PoisonError::into_inner) = queued;
     }
 
     /// Whether what comes will be recorded.
@@ -52,6 +67,11 @@ impl Status {
     /// In words: `on`, `off` or `stopped: …`.
     pub(crate) fn words(&self) -> String {
         self.lock().words.clone()
+    }
+
+    /// Nothing is recorded now, and whether something will be.
+    pub(super) fn between(&self, words: &str) {
+        words.clone_into(&mut self.lock().words);
     }
 
     fn lock(&self) -> MutexGuard<'_, Newest> {
@@ -92,6 +112,14 @@ impl Going {
             tracing::error!(stream = self.name, "recording stopped: {why}; the live stream goes on");
             counter!("live360_recordings_stopped_total").increment(1);
         }
+    }
+
+    /// Nothing new is taken, as the operator wants it.
+    pub(super) fn hold(&self) {
+        let mut words = self.lock();
+        HELD.clone_into(&mut words);
+        self.tell(&words);
+        tracing::info!(stream = self.name, "recording stopped by the operator");
     }
 
     /// What comes is taken again.

@@ -10,9 +10,11 @@ use super::status::Going;
 use super::{Recorder, Status, asset_id};
 use crate::ingest::Ingested;
 use crate::live::{Core, State};
+use crate::steer::{Cannot, Mark};
 use bytes::Bytes;
 use media::ladder::Rendition;
 use media::name::StreamName;
+use media::projection::Layout;
 use media::route::File;
 use service::config::Record;
 use std::collections::{HashMap, VecDeque};
@@ -37,16 +39,38 @@ const OWED_MAX: usize = 1024;
 /// A stream's recording.
 #[derive(Debug)]
 pub(crate) struct Tape {
-    pub(super) recorder: Recorder,
-    pub(super) name: StreamName,
-    pub(super) record: Record,
-    pub(super) status: Arc<Status>,
-    pub(super) open: Option<Open>,
+    recorder: Recorder,
+    name: StreamName,
+    /// What is recorded in this epoch.
+    record: Record,
+    /// What the config says, for the next one.
+    configured: Record,
+    status: Arc<Status>,
+    open: Option<Open>,
+    /// The operator has stopped it.
+    held: bool,
+    /// What the publisher has last said of himself: metadata, video, audio.
+    heads: [Option<Ingested>; 3],
+}
+
+/// What starting a recording has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recording {
+    /// Nothing: it was recorded already.
+    Already,
+    /// A session has begun in the middle of a publish; it wants the init segments that are in force.
+    Begun,
+    /// The session goes on that the operator had stopped.
+    GoesOn,
+    /// It begins with the next publisher.
+    NextPublish,
 }
 
 /// A session in progress.
 #[derive(Debug)]
 pub(super) struct Open {
+    /// Its id.
+    pub(super) session: String,
     pub(super) items: mpsc::Sender<Item>,
     pub(super) queued: Arc<AtomicU64>,
     pub(super) going: Arc<Going>,
@@ -58,6 +82,8 @@ pub(super) struct Open {
     /// The newest number in the journal.
     pub(super) noted: HashMap<Rendition, u64>,
     pub(super) shape: Option<Shape>,
+    /// The layout in the journal.
+    pub(super) layout: Option<Layout>,
     /// What goes on later can't be read without.
     pub(super) owed: VecDeque<Item>,
     /// When to look next whether it can go on.
@@ -65,20 +91,94 @@ pub(super) struct Open {
 }
 
 impl Tape {
+    pub(super) fn new(
+        recorder: Recorder,
+        name: StreamName,
+        record: Record,
+        status: Arc<Status>,
+        open: Option<Open>,
+    ) -> Self {
+        let (held, heads) = (false, [const { None }; 3]);
+        Self { recorder, name, record, configured: record, status, open, held, heads }
+    }
+
     /// What `/stat` says of it.
     pub(crate) fn status(&self) -> Arc<Status> {
         self.status.clone()
     }
 
-    /// What is to be recorded from the next session on; one that is in progress goes on as it began.
-    pub(crate) fn choose(&mut self, record: Record) {
+    /// The config says this now. It holds from the next epoch on, and at once if none has `begun`.
+    pub(crate) fn configure(&mut self, record: Record, begun: bool) {
+        self.configured = record;
+        if !begun {
+            self.begin_epoch();
+        }
+    }
+
+    /// An epoch begins, or is about to: what the operator said of the one before counts no more.
+    pub(crate) fn begin_epoch(&mut self) {
         if self.open.is_none() {
-            self.record = record;
+            (self.record, self.held) = (self.configured, false);
+            self.status.between(if self.record == Record::Off { "off" } else { "on" });
+        }
+    }
+
+    /// Records from now on, at the operator's word; `live` if there is a publisher. What goes on in a session that has begun
+    /// is what that one records.
+    pub(crate) fn start(&mut self, what: Record, live: bool, now: i64) -> Result<Recording, Cannot> {
+        if let Some(open) = &mut self.open {
+            if !std::mem::take(&mut self.held) {
+                return Ok(Recording::Already);
+            }
+            // Asked with whatever comes next.
+            open.look_at = Some(Instant::now());
+            return Ok(Recording::GoesOn);
+        }
+        if self.record != Record::Off && !live {
+            return Ok(Recording::Already);
+        }
+        self.record = what;
+        self.status.between("on");
+        if !live {
+            return Ok(Recording::NextPublish);
+        }
+        self.open = Some(self.recorder.begin(&self.name, what, &self.status, now));
+        // What comes in is taken from a key frame on, as after a break.
+        let heads = self.heads.clone().into_iter().flatten().map(Item::Tag);
+        for item in [Item::Publish, Item::Again].into_iter().chain(heads) {
+            self.send(item);
+        }
+        Ok(Recording::Begun)
+    }
+
+    /// Records nothing from now on, at the operator's word.
+    pub(crate) fn stop(&mut self) -> Result<(), Cannot> {
+        match &self.open {
+            Some(_) if self.held => return Err(Cannot::NotRecorded),
+            Some(open) => {
+                open.going.hold();
+                self.held = true;
+            }
+            None if self.record == Record::Off => return Err(Cannot::NotRecorded),
+            None => {
+                self.record = Record::Off;
+                self.status.between("off");
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a mark; whether there is a recording that has it.
+    pub(crate) fn mark(&mut self, mark: Mark) -> bool {
+        self.open.is_some() && {
+            self.send(Item::Lines(vec![Line::Mark(mark)]));
+            true
         }
     }
 
     /// A publisher begins. With an epoch in progress its session goes on.
     pub(crate) fn publish(&mut self, now: i64) {
+        self.heads = [const { None }; 3];
         if self.record == Record::Off {
             return;
         }
@@ -90,6 +190,15 @@ impl Tape {
 
     /// What the publisher sent.
     pub(crate) fn tag(&mut self, tag: &Ingested) {
+        let head = match tag {
+            Ingested::Metadata(_) => self.heads.get_mut(0),
+            Ingested::VideoConfig(_) => self.heads.get_mut(1),
+            Ingested::AudioConfig(_) => self.heads.get_mut(2),
+            Ingested::Video { .. } | Ingested::Audio { .. } => None,
+        };
+        if let Some(head) = head {
+            *head = Some(tag.clone());
+        }
         self.send(Item::Tag(tag.clone()));
     }
 
@@ -115,6 +224,7 @@ impl Tape {
             return self.end(Reason::Ended, now);
         }
         self.anchor(core);
+        self.note_layout(core);
         if closed {
             self.note(core);
         }
@@ -131,6 +241,15 @@ impl Tape {
             let terms = window.terms();
             let epoch = Line::Epoch { anchor_ms, target_s: terms.target_s, protect: terms.protect.is_some() };
             self.send(Item::Lines(vec![epoch, Line::Layout(core.layout())]));
+        }
+    }
+
+    /// Whoever lists the asset says how it lay at its end.
+    fn note_layout(&mut self, core: &Core) {
+        let layout = core.layout();
+        let Some(open) = self.open.as_mut().filter(|open| open.anchor.is_some()) else { return };
+        if open.layout.replace(layout).is_some_and(|before| before != layout) {
+            self.send(Item::Lines(vec![Line::Layout(layout)]));
         }
     }
 
@@ -185,11 +304,9 @@ impl Tape {
             open.push_owed();
             // Read when the queue is closed, which dropping its only sender does.
             let _ = open.end.set(End { reason, at_ms });
-            if let Some(anchor_ms) = open.anchor
-                && !open.going.stopped()
-            {
-                tracing::info!(stream = %self.name, asset = asset_id(self.name.as_str(), anchor_ms), "recording ends");
-            }
+            let asset = open.anchor.map(|anchor_ms| asset_id(self.name.as_str(), anchor_ms));
+            let words = open.going.words();
+            tracing::info!(stream = %self.name, session = open.session, asset, ?reason, was = words, "recording ends");
         }
     }
 
@@ -198,7 +315,9 @@ impl Tape {
         let Some(open) = &mut self.open else { return false };
         if open.going.stopped() {
             open.owe(item);
-            open.look_again(Instant::now());
+            if !self.held {
+                open.look_again(Instant::now());
+            }
             return false;
         }
         open.look_at = None;
@@ -271,7 +390,7 @@ impl Open {
 mod tests {
     use super::*;
     use media::aac::AudioConfig;
-    use service::config::Config;
+    use service::config::{Config, Current};
     use tokio_util::sync::CancellationToken;
 
     fn head() -> Item {
@@ -298,11 +417,13 @@ mod tests {
     async fn who_was_refused_asks_now_and_then_and_brings_what_the_rest_needs() {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { data_dir: dir.path().into(), ..Config::default() };
-        let recorder = Recorder::open(&config, service::hooks::Hooks::default(), CancellationToken::new());
+        let recorder =
+            Recorder::open(&Current::new(config), service::hooks::Hooks::default(), CancellationToken::new());
         let status = Arc::new(Status::new("on"));
         let going = Going::begin(&status, "foo");
         let (items, mut queue) = mpsc::channel(4);
         let open = Open {
+            session: String::new(),
             items,
             queued: Arc::default(),
             going: going.clone(),
@@ -311,11 +432,11 @@ mod tests {
             sizes: HashMap::new(),
             noted: HashMap::new(),
             shape: None,
+            layout: None,
             owed: VecDeque::new(),
             look_at: None,
         };
-        let (name, record) = ("foo".parse().unwrap(), Record::All);
-        let mut tape = Tape { recorder, name, record, status: status.clone(), open: Some(open) };
+        let mut tape = Tape::new(recorder, "foo".parse().unwrap(), Record::All, status.clone(), Some(open));
         let taken: Vec<bool> =
             [Item::Publish, head(), sound(), sound(), sound()].map(|item| tape.send(item)).into_iter().collect();
         assert_eq!(taken, [true, true, true, true, false]);
@@ -338,5 +459,55 @@ mod tests {
         going.answer();
         assert!(tape.send(sound()));
         assert_eq!(names(&mut queue), ["sound"]);
+    }
+
+    fn tape(dir: &std::path::Path, record: Record) -> Tape {
+        let config = Config { data_dir: dir.into(), ..Config::default() };
+        let recorder =
+            Recorder::open(&Current::new(config), service::hooks::Hooks::default(), CancellationToken::new());
+        recorder.tape(&"foo".parse().unwrap(), record, None)
+    }
+
+    #[tokio::test]
+    async fn the_operator_stops_and_starts_a_recording_and_the_session_stays_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tape = tape(dir.path(), Record::All);
+        assert_eq!(tape.start(Record::All, false, 0), Ok(Recording::Already));
+        tape.publish(0);
+        let session = tape.open.as_ref().unwrap().session.clone();
+        assert!(tape.send(sound()));
+        tape.stop().unwrap();
+        assert_eq!((tape.stop(), tape.status.words().as_str()), (Err(Cannot::NotRecorded), "stopped: by the operator"));
+        // Whoever comes next does not start it.
+        tape.publish(0);
+        tape.open.as_mut().unwrap().look_at = Some(Instant::now());
+        assert!(!tape.send(sound()) && !tape.status.goes_on());
+        assert_eq!(tape.start(Record::All, true, 0), Ok(Recording::GoesOn));
+        while !tape.status.goes_on() {
+            tape.send(sound());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(tape.open.as_ref().unwrap().session, session);
+        assert_eq!(tape.start(Record::All, true, 0), Ok(Recording::Already));
+    }
+
+    #[tokio::test]
+    async fn what_the_operator_said_holds_until_the_stream_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tape = tape(dir.path(), Record::Off);
+        tape.publish(0);
+        assert!(tape.open.is_none() && tape.stop() == Err(Cannot::NotRecorded));
+        assert!(!tape.mark(Mark { name: "a".to_owned(), at_ms: 0 }));
+        assert_eq!(tape.start(Record::Source, true, 0), Ok(Recording::Begun));
+        assert_eq!((tape.status.words().as_str(), tape.record), ("on", Record::Source));
+        assert!(tape.mark(Mark { name: "a".to_owned(), at_ms: 0 }));
+        tape.end(Reason::Ended, 0);
+        tape.begin_epoch();
+        assert_eq!((tape.status.words().as_str(), tape.record), ("off", Record::Off));
+        assert_eq!(tape.start(Record::All, false, 0), Ok(Recording::NextPublish));
+        tape.publish(0);
+        assert!(tape.open.is_some());
+        tape.configure(Record::Source, true);
+        assert_eq!(tape.record, Record::All, "not in the middle of an epoch");
     }
 }

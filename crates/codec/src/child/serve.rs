@@ -54,7 +54,12 @@ fn run(output: &SyncSender<FromLadder>) -> Result<(), Error> {
             return Err(wire::Malformed("settings may only come first").into());
         };
         let last = message == ToLadder::End;
+        let begun = if let ToLadder::Segment { seq, .. } = &message { Some(*seq) } else { None };
         pipeline.push(message)?;
+        if let Some(seq) = begun {
+            // Where nobody listens the next push says so.
+            let _ = output.send(FromLadder::Worked { seq, busy_us: pipeline.take_busy() });
+        }
         if pipeline.damaged() > damaged {
             damaged = pipeline.damaged();
             eprintln!("{damaged} units or pictures of the source could not be decoded so far");

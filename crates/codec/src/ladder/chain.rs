@@ -2,13 +2,16 @@
 //!
 //! A rung that is behind makes the ones before it wait, up to the caller. Knows no decoder and no segment's times.
 
+use super::busy::Busy;
 use super::rung::{Job, Rung, Work};
 use super::{FromLadder, cap};
 use crate::Error;
 use media::ladder::RUNGS_MAX;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Takes the output, from any rung's thread; may block to slow the ladder down. `false` ends the ladder.
 pub(crate) type Sink = Arc<dyn Fn(FromLadder) -> bool + Send + Sync>;
@@ -20,6 +23,9 @@ const QUEUE_PICTURES: usize = 3;
 pub(crate) struct Chain {
     largest: Option<SyncSender<Job>>,
     threads: Vec<JoinHandle<()>>,
+    busy: Busy,
+    /// For how long the caller has waited for the largest rung.
+    waited: Cell<Duration>,
 }
 
 impl Chain {
@@ -31,11 +37,13 @@ impl Chain {
         }
         let mut order: Vec<_> = works.iter().enumerate().collect();
         order.sort_by_key(|(_, work)| u64::from(work.rung.width) * u64::from(work.rung.height));
-        let mut chain = Self { largest: None, threads: Vec::new() };
+        let busy = Busy::default();
+        let mut chain =
+            Self { largest: None, threads: Vec::new(), busy: busy.clone(), waited: Cell::new(Duration::ZERO) };
         let (mut smaller, mut widths) = (0, Vec::new());
         for (index, work) in order {
             let below = (smaller, widths.clone());
-            let worker = Rung::new(index, *work, below, chain.largest.take(), Arc::clone(sink))?;
+            let worker = Rung::new(index, *work, below, chain.largest.take(), Arc::clone(sink), busy.clone())?;
             smaller |= super::rung::bit(index);
             widths.push(work.rung.width);
             let (sender, jobs) = sync_channel(QUEUE_PICTURES);
@@ -62,8 +70,20 @@ impl Chain {
 
     /// Waits while the largest rung is behind.
     pub(crate) fn send(&self, job: Job) -> Result<(), Error> {
+        let begun = Instant::now();
         let sent = self.largest.as_ref().and_then(|largest| largest.send(job).ok());
+        self.waited.set(self.waited.get().saturating_add(begun.elapsed()));
         sent.ok_or(Error::RungEnded)
+    }
+
+    /// What the threads have to do.
+    pub(crate) fn busy(&self) -> &Busy {
+        &self.busy
+    }
+
+    /// For how long the caller has waited since the last time.
+    pub(crate) fn take_waited(&self) -> Duration {
+        self.waited.take()
     }
 
     /// Lets the threads finish what they have, largest first, each ending the next one's queue. An error if one of them

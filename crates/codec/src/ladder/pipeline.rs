@@ -8,6 +8,7 @@
 //! Decodes on the caller's thread; the rungs are [`super::chain`]'s. A rung that is behind makes the ones before it
 //! wait, up to the caller: what to do about that is the caller's policy.
 
+use super::busy::Busy;
 use super::chain::{Chain, Sink};
 use super::rung::{Job, Work};
 use super::segments::{Announced, Segments};
@@ -16,6 +17,7 @@ use crate::Error;
 use crate::decode;
 use crate::picture::Picture;
 use media::h264::VideoConfig;
+use std::time::Instant;
 
 /// A running ladder.
 pub(crate) struct Pipeline {
@@ -47,7 +49,11 @@ impl Pipeline {
             }
             ToLadder::Unit(unit) => {
                 let Self { decoder, segments, chain, .. } = self;
-                decoder.push(&unit, &mut |picture| place(segments, chain, picture))
+                let begun = Instant::now();
+                chain.take_waited();
+                let pushed = decoder.push(&unit, &mut |picture| place(segments, chain, picture));
+                chain.busy().worked(Busy::DECODER, begun, chain.take_waited());
+                pushed
             }
             ToLadder::End => {
                 self.drain_decoder()?;
@@ -55,6 +61,11 @@ impl Pipeline {
                 self.chain.join()
             }
         }
+    }
+
+    /// The most that any thread has worked since the last time, in µs.
+    pub(crate) fn take_busy(&self) -> u32 {
+        self.chain.busy().take()
     }
 
     /// Units and pictures that could not be decoded so far.

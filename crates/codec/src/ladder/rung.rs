@@ -2,6 +2,7 @@
 //!
 //! Runs on a thread of its own ([`super::chain`] owns it). Its output depends on what it is given, not on when.
 
+use super::busy::Busy;
 use super::cap::{self, Cap};
 use super::segments::Announced;
 use super::{FromLadder, RungSettings, Sink};
@@ -13,6 +14,7 @@ use media::h264::VideoConfig;
 use media::rate::FrameRate;
 use media::unit::VideoUnit;
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
 
 /// Quality of live where the cap leaves room. Lower is better; 23 is x264's default, hard to tell from the source.
 const CRF: u8 = 23;
@@ -106,6 +108,9 @@ pub(super) struct Rung {
     announced: Option<VideoConfig>,
     smaller: Option<SyncSender<Job>>,
     sink: Sink,
+    busy: Busy,
+    /// For how long the job in hand has waited for the next smaller rung.
+    waited: Duration,
 }
 
 impl Rung {
@@ -117,10 +122,14 @@ impl Rung {
         (below, widths_below): (u8, Vec<u32>),
         smaller: Option<SyncSender<Job>>,
         sink: Sink,
+        busy: Busy,
     ) -> Result<Self, Error> {
         let (nominal, scaler, state) = (cap::nominal_rate(None), None, State::Idle);
-        let (level, announced) = (None, None);
-        let rung = Self { index, work, below, widths_below, level, nominal, scaler, state, announced, smaller, sink };
+        let (level, announced, waited) = (None, None, Duration::ZERO);
+        #[rustfmt::skip]
+        let rung = Self {
+            index, work, below, widths_below, level, nominal, scaler, state, announced, smaller, sink, busy, waited,
+        };
         let black = Picture::new(work.rung.width, work.rung.height)?;
         rung.open(&black, None, None)?.encode(black, &mut |_| {})?;
         Ok(rung)
@@ -129,7 +138,11 @@ impl Rung {
     /// Works until nobody can send jobs any more, or nobody takes the output. An error goes to the sink.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
-            match self.handle(job) {
+            let begun = Instant::now();
+            self.waited = Duration::ZERO;
+            let handled = self.handle(job);
+            self.busy.worked(self.index, begun, self.waited);
+            match handled {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
@@ -168,8 +181,12 @@ impl Rung {
         }
     }
 
-    fn pass_on(&self, job: Job) -> bool {
-        self.smaller.as_ref().is_none_or(|smaller| smaller.send(job).is_ok())
+    fn pass_on(&mut self, job: Job) -> bool {
+        let Some(smaller) = &self.smaller else { return true };
+        let begun = Instant::now();
+        let sent = smaller.send(job).is_ok();
+        self.waited = self.waited.saturating_add(begun.elapsed());
+        sent
     }
 
     /// Those pictures that a smaller rung is scaled from, unless a nearer one comes between.

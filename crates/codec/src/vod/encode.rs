@@ -234,6 +234,8 @@ fn sink(give: Give, rungs: usize) -> Sink {
             }
             FromLadder::Unit { rung, seq, unit } => FromVod::Unit { rung, seq, unit },
             FromLadder::SegmentEnd { rung, seq } => FromVod::SegmentEnd { rung, seq },
+            // A live child's own.
+            FromLadder::Worked { .. } => return true,
             // What an installation lacks shows before the first picture, and not here.
             FromLadder::Failed { why } => FromVod::Failed { why, machine: false },
         };

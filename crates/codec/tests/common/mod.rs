@@ -116,6 +116,7 @@ impl Output {
                 units.push(unit);
             }
             FromLadder::SegmentEnd { rung, seq } => self.rungs.entry(rung).or_default().ended.push(seq),
+            FromLadder::Worked { .. } => {}
             FromLadder::Failed { why } => self.failed.push(why),
         }
     }

@@ -345,6 +345,20 @@ impl Window {
         self.column(rendition).map(|column| column.rates).unwrap_or_default()
     }
 
+    /// Bit rate of a rendition's newest whole segments, at most so many, in bit/s; `None` without any.
+    pub fn recent_rate(&self, rendition: Rendition, count: usize) -> Option<u64> {
+        let column = self.column(rendition)?;
+        let timescale = column.inits.back().map_or(VIDEO_TIMESCALE, |init| init.timescale);
+        let whole = column.cells.iter().rev().filter_map(|cell| match cell {
+            Cell::Whole(closed, _) => Some((closed.size, u64::try_from(closed.ticks).unwrap_or(0))),
+            _ => None,
+        });
+        let (bytes, ticks) = whole.take(count).fold((0_u64, 0_u64), |(bytes, ticks), (size, length)| {
+            (bytes.saturating_add(size), ticks.saturating_add(length))
+        });
+        bytes.saturating_mul(8).saturating_mul(u64::from(timescale)).checked_div(ticks)
+    }
+
     /// Whole segments of a rendition in the window.
     pub fn whole(&self, rendition: Rendition) -> usize {
         let cells = self.column(rendition).map(|column| &column.cells);

@@ -217,7 +217,8 @@ fn siblings(parent: &[String]) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 
-fn matches(pattern: &str, key: &[String]) -> bool {
+/// Whether a key is one of a pattern's.
+pub(super) fn matches(pattern: &str, key: &[String]) -> bool {
     pattern.split('.').count() == key.len()
         && pattern.split('.').zip(key).all(|(part, given)| part_matches(part, given))
 }
@@ -312,7 +313,7 @@ impl Rule {
                 value.as_array().is_some_and(|list| list.iter().all(|host| host.as_str().is_some_and(is_host)))
             }
             Self::Ladder => return judge_ladder(value, self),
-            Self::LogLevel => text.is_some_and(|text| text.split(',').all(is_directive)),
+            Self::LogLevel => text.is_some_and(is_log_level),
             Self::Store => text.is_some_and(is_store),
             Self::Queue => text.is_some_and(is_queue),
         };
@@ -481,6 +482,16 @@ fn is_queue(text: &str) -> bool {
         && plain(name)
         && named
         && account.split('/').all(plain)
+}
+
+/// What `log.level` may be, also where it comes from elsewhere.
+pub fn is_log_level(text: &str) -> bool {
+    text.split(',').all(is_directive)
+}
+
+/// What a log level may be, in words.
+pub fn log_levels() -> String {
+    Rule::LogLevel.allowed()
 }
 
 /// `LEVEL` or `MODULE=LEVEL`.

@@ -6,7 +6,7 @@
 use super::keys::{self, Rule, Verdict};
 use super::{Config, ConfigError, Metadata, Protection, Tls, Watch};
 use crate::hashed::Hashed;
-use crate::secret::{Files, HIDDEN};
+use crate::secret::{Files, HIDDEN, Secret};
 use std::collections::BTreeMap;
 use std::path::Path;
 use toml::{Table, Value};
@@ -26,18 +26,36 @@ const DVR_SEGMENTS_MAX: u32 = media::window::PAST_SEGMENTS_MAX as u32;
 /// Shortest secret that keys are made from, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
 
+/// A configuration, and what can't be seen in it: which secrets were given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Every secret by its whole key.
+    pub(super) secrets: BTreeMap<String, Secret>,
+}
+
 /// Reads the file, if there is one, and merges it with the environment and the `--set` options.
 pub fn load(
     file: Option<&Path>,
     env: impl Iterator<Item = (String, String)>,
     sets: &[String],
 ) -> Result<Config, ConfigError> {
+    read(file, env, sets).map(|loaded| loaded.config)
+}
+
+/// The same, for who reads it again later and asks what changed.
+pub fn read(
+    file: Option<&Path>,
+    env: impl Iterator<Item = (String, String)>,
+    sets: &[String],
+) -> Result<Loaded, ConfigError> {
     let Some(path) = file else {
-        return parse(None, env, sets);
+        return read_text(None, env, sets);
     };
     let unreadable = |why: std::io::Error| ConfigError::File { path: path.to_owned(), why: why.to_string() };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    parse(Some((path, &text)), env, sets)
+    read_text(Some((path, &text)), env, sets)
 }
 
 /// Merges a file's text (with its path, for errors), the environment and the `--set` options; checks everything.
@@ -49,6 +67,15 @@ pub fn parse(
     env: impl Iterator<Item = (String, String)>,
     sets: &[String],
 ) -> Result<Config, ConfigError> {
+    read_text(file, env, sets).map(|loaded| loaded.config)
+}
+
+/// [`parse`], with the secrets.
+pub(super) fn read_text(
+    file: Option<(&Path, &str)>,
+    env: impl Iterator<Item = (String, String)>,
+    sets: &[String],
+) -> Result<Loaded, ConfigError> {
     let mut given = Given::default();
     if let Some((path, text)) = file {
         given.file(path, text)?;
@@ -151,11 +178,15 @@ impl Given {
     }
 
     /// Puts the values over the defaults and checks what needs more than one of them.
-    fn config(self) -> Result<Config, ConfigError> {
-        let (mut root, mut warnings) = (Table::new(), Vec::new());
+    fn config(self) -> Result<Loaded, ConfigError> {
+        let (mut root, mut warnings, mut secrets) = (Table::new(), Vec::new(), BTreeMap::new());
         for (key, (value, from)) in &self.values {
             let value = match keys::rule(key).filter(|rule| rule.is_secret()) {
-                Some(rule) => self.secret(key, rule, (value, from), &mut warnings)?,
+                Some(rule) => {
+                    let secret = self.secret(key, rule, (value, from), &mut warnings)?;
+                    secrets.insert(key.join("."), Secret::new(secret.to_string()));
+                    secret
+                }
                 None => value.clone(),
             };
             insert(&mut root, key, value);
@@ -167,7 +198,7 @@ impl Given {
         })?;
         self.cross_check(&config)?;
         config.warnings = warnings;
-        Ok(config)
+        Ok(Loaded { config, secrets })
     }
 
     /// What a secret's key stands for: the text itself, or what is in a file; or a list of such.

@@ -118,8 +118,8 @@ impl Meters {
             Ok(Agreed::Http1) => self.http1.increment(1),
             Ok(Agreed::Http2) => self.http2.increment(1),
             Err(failure) => {
-                let labels = [("listener", self.listener), ("cause", failure.as_str())];
-                counter!("live360_tls_handshakes_failed_total", &labels).increment(1);
+                let (listener, cause) = (self.listener, failure.as_str());
+                counter!("live360_tls_handshakes_failed_total", "listener" => listener, "cause" => cause).increment(1);
             }
         }
     }

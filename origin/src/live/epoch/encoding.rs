@@ -9,7 +9,7 @@ use codec::ladder::{FromLadder, ToLadder};
 use media::h264::VideoConfig;
 use media::ladder::Rendition;
 use media::package::Unit;
-use media::unit::VideoUnit;
+use media::unit::{VIDEO_TIMESCALE, VideoUnit};
 use std::collections::BTreeMap;
 
 /// Pictures that a decoder may hold back to bring them in order (ITU-T H.264 A.3.1: max_dec_frame_buffering).
@@ -157,8 +157,16 @@ impl Epoch {
                 self.window.gap(rendition, seq);
                 out.extend([Effect::Save, Effect::Changed]);
             }
+            // Core has measured it.
+            FromLadder::Worked { .. } => {}
             FromLadder::Failed { why } => out.push(Effect::Warn(format!("the ladder's encoder failed: {why}"))),
         }
+    }
+
+    /// How long the segment before this one was, in seconds, if the ladder had it.
+    pub(in crate::live) fn seconds_before(&self, msn: u64) -> Option<f64> {
+        let slot = self.window.slot(msn.checked_sub(1)?)?;
+        Some((slot.end?.saturating_sub(slot.start)) as f64 / f64::from(VIDEO_TIMESCALE))
     }
 
     /// Whatever the child still owed is missing.

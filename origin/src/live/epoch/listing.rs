@@ -8,6 +8,9 @@ use media::route::File;
 /// How many closed slots a rung that has nothing yet may hold back the multivariant playlist.
 const SLOTS_WAITED_FOR_RUNGS: usize = 2;
 
+/// Of how many of the newest segments the bit rate is told.
+const SEGMENTS_MEASURED: usize = 5;
+
 impl Epoch {
     /// The multivariant playlist, once there is something to play in (nearly) every rung.
     pub(in crate::live) fn multivariant(&self, stream: &str) -> Option<Multivariant> {
@@ -49,6 +52,23 @@ impl Epoch {
         Some(Multivariant { audio, variants: variants.collect() })
     }
 
+    /// Which of the child's rungs a rendition is, if it is one.
+    fn encoded_rung(&self, rendition: Rendition) -> Option<usize> {
+        self.ladder.renditions.iter().position(|rung| *rung == rendition)
+    }
+
+    /// A rung's size; `None` for sound.
+    fn size(&self, rendition: Rendition) -> Option<(u32, u32)> {
+        let name = rendition.to_string();
+        self.infos.video.iter().find(|info| info.rendition == name).map(|info| (info.width, info.height))
+    }
+
+    /// Bit rate of each rendition's newest segments, bit/s.
+    pub(in crate::live) fn rates(&self) -> Vec<(Rendition, u64)> {
+        let rate = |rendition| Some((rendition, self.window.recent_rate(rendition, SEGMENTS_MEASURED)?));
+        self.window.renditions().filter_map(rate).collect()
+    }
+
     pub(in crate::live) fn stat(&self) -> serde_json::Value {
         let rungs: Vec<serde_json::Value> = self
             .window
@@ -58,6 +78,9 @@ impl Epoch {
                 serde_json::json!({
                     "rendition": rendition.to_string(), "segments": self.window.whole(rendition),
                     "peak_bits_per_s": rates.peak, "average_bits_per_s": rates.average(),
+                    "bits_per_s": self.window.recent_rate(rendition, SEGMENTS_MEASURED), "size": self.size(rendition),
+                    "encoded": self.encoded_rung(rendition).is_some(),
+                    "suspended": self.encoded_rung(rendition).is_some_and(|rung| rung < self.ladder.load.suspended()),
                 })
             })
             .collect();
@@ -65,7 +88,10 @@ impl Epoch {
         serde_json::json!({
             "target_s": terms.target_s, "part_ms": terms.part_ms, "fps": self.infos.fps,
             "listed_from": self.window.listed_from(), "next_media_sequence": self.window.next_number(),
-            "renditions": rungs,
+            "renditions": rungs, "sound": self.sound_health().map(|health| serde_json::json!({
+                "drift_ms": (health.drift_ms * 10.0).round() / 10.0,
+                "silent_blocks": health.silent_blocks, "dropped_blocks": health.dropped_blocks,
+            })),
             "ladder": format!("{:?}", self.ladder.state).to_lowercase(), "suspended_rungs": self.ladder.load.suspended(),
         })
     }

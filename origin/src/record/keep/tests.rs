@@ -4,8 +4,7 @@ use super::*;
 use crate::record::ledger::{Entry, Reason};
 use crate::record::{Recorder, Status};
 use media::aac::AudioConfig;
-use service::config::Config;
-use service::hooks::Hooks;
+use service::config::{Config, Current};
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +13,11 @@ const ANCHOR: i64 = 1_795_195_500_000;
 const END: End = End { reason: Reason::Ended, at_ms: ANCHOR + 60_000 };
 
 fn recorder(dir: &Path, shutdown: &CancellationToken) -> Recorder {
-    Recorder::open(&Config { data_dir: dir.into(), ..Config::default() }, Hooks::default(), shutdown.clone())
+    Recorder::open(
+        &Current::new(Config { data_dir: dir.into(), ..Config::default() }),
+        service::hooks::Hooks::default(),
+        shutdown.clone(),
+    )
 }
 
 fn begun() -> Vec<Line> {

@@ -3,7 +3,7 @@
 //! Pure. Two origins that record the same epoch write the same files under the same keys, so a segment that one of them
 //! lacks is a gap only if the other lacks it too.
 
-use super::Ledger;
+use super::{Ledger, Line};
 use media::ladder::Rendition;
 use media::route::File;
 use std::collections::BTreeMap;
@@ -28,6 +28,8 @@ impl Ledger {
         self.protect |= other.protect;
         let own = std::mem::replace(&mut self.shape, other.shape.clone());
         self.shape.merge(own);
+        // Also of the other's no more than there may be.
+        other.marks.iter().cloned().for_each(|mark| self.enter(Line::Mark(mark)));
         for (rendition, entries) in &other.renditions {
             let known = self.renditions.entry(*rendition).or_default();
             for (msn, entry) in entries {

@@ -220,3 +220,23 @@ fn a_journal_of_what_is_in_clear_says_nothing_of_keys() {
     let text: String = lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
     assert!(!text.contains("key") && !text.contains("protect"), "{text}");
 }
+
+#[test]
+fn marks_are_kept_in_order_merged_once_and_bounded() {
+    let mark = |at_ms, name: &str| Mark { at_ms, name: name.to_owned() };
+    let mut ledger = Ledger::default();
+    heads().into_iter().for_each(|line| ledger.enter(line));
+    for line in [mark(2000, "b"), mark(1000, "a"), mark(2000, "b"), mark(0, &"x".repeat(WORDS_BYTES_MAX + 1))] {
+        ledger.enter(Line::Mark(line));
+    }
+    let names = |ledger: &Ledger| ledger.marks.iter().map(|mark| mark.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&ledger), ["a", "b"]);
+    let text: String = ledger.lines().iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+    assert_eq!(Ledger::read(&text), ledger);
+    let mut other = Ledger::default();
+    heads().into_iter().for_each(|line| other.enter(line));
+    (0..2 * MARKS_MAX as i64).for_each(|at_ms| other.enter(Line::Mark(mark(at_ms, "c"))));
+    ledger.merge(&other);
+    assert_eq!((other.marks.len(), ledger.marks.len()), (MARKS_MAX, MARKS_MAX));
+    assert!(names(&ledger).contains(&"a".to_owned()));
+}

@@ -6,6 +6,8 @@ use crate::record::ledger::Shape;
 use crate::record::ledger::Video;
 use media::projection::{Layout, Stereo};
 use serde_json::Value;
+use service::config::{Config, Current};
+use service::hooks::Hooks;
 use store::Creation;
 
 const LOST: Duration = Duration::from_secs(300);
@@ -189,7 +191,7 @@ impl Left {
     }
 
     fn reconciler(&self) -> Reconciler {
-        Reconciler::new(&self.config, self.stores.clone(), Arc::default(), Hooks::default())
+        Reconciler::new(Current::new(self.config.clone()), self.stores.clone(), Arc::default(), Hooks::default())
     }
 }
 
