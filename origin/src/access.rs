@@ -31,11 +31,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
-/// Refusals that wait for their moment. One more is answered after [`SHORT`]: whoever floods us gets no places that encoders
-/// need.
+/// Requests that are judged or wait for their refusal. One more is refused after [`SHORT`], and no slow hash is compared for it:
+/// whoever floods us gets no places that encoders need.
 const WAITING_MAX: usize = 128;
 
-/// The wait of refusals for which there is no place: above what comparing a slow hash takes.
+/// The wait of refusals for which there is no place.
 const SHORT: Duration = Duration::from_millis(250);
 
 /// Why publishing can't be guarded as the config says.
@@ -118,26 +118,34 @@ impl Access {
         let arrived = Instant::now();
         let who = party(request.peer.ip());
         let guarding = self.guarding();
+        let place = self.waiting.try_acquire().ok();
         let exhausted = self.patience().is_exhausted(who, arrived);
-        let judged = if exhausted { Err((Why::TooMany, None)) } else { self.weigh(&guarding, request).await };
+        let judged =
+            if exhausted { Err((Why::TooMany, None)) } else { self.weigh(&guarding, request, place.is_some()).await };
         match judged {
             Ok(grant) => Ok(grant),
             Err((why, words)) => {
                 self.tell(request, why);
-                self.wait(who, why, arrived).await;
+                self.wait(who, why, arrived, place.is_some()).await;
                 Err(Refusal::Access(words.unwrap_or_else(|| guarding.rules.words(why, &request.key.name))))
             }
         }
     }
 
-    /// What is right, whatever time it takes; with words if there are other ones than those for the reason.
-    async fn weigh(&self, guarding: &Guarding, request: &PublishRequest) -> Result<Grant, (Why, Option<String>)> {
+    /// What is right; with words if there are other ones than those for the reason. `slowly`: there is time to compare a slow
+    /// hash, which shows where a refusal can't wait longer than that takes.
+    async fn weigh(
+        &self,
+        guarding: &Guarding,
+        request: &PublishRequest,
+        slowly: bool,
+    ) -> Result<Grant, (Why, Option<String>)> {
         let shown = Shown::of(&request.key, request.peer.ip());
         let asked = guarding.callback.is_some();
         let by = match guarding.rules.judge(&shown, asked, utc_s()) {
             Judgement::Granted(by) => by,
             Judgement::Refused(why) => return Err((why, None)),
-            Judgement::Compare(key, else_why) => match self.slow.matches(&key, shown.key).await {
+            Judgement::Compare(key, else_why) => match self.slow.matches(&key, shown.key, slowly).await {
                 Ok(true) => rules::By::Key,
                 Ok(false) => return Err((else_why, None)),
                 Err(slow::Overloaded) => return Err((Why::Busy, None)),
@@ -156,14 +164,13 @@ impl Access {
     }
 
     /// Lets somebody who was refused wait, longer the more often it was refused.
-    async fn wait(&self, who: IpAddr, why: Why, arrived: Instant) {
-        let place = self.waiting.try_acquire();
+    async fn wait(&self, who: IpAddr, why: Why, arrived: Instant, place: bool) {
         let wait = {
             let mut patience = self.patience();
             if why.is_a_guess() {
                 patience.failed(who, arrived);
             }
-            if place.is_ok() { patience.wait(who, arrived) } else { SHORT }
+            if place { patience.wait(who, arrived) } else { SHORT }
         };
         sleep_until(next_beat(arrived, wait, Instant::now())).await;
     }

@@ -2,7 +2,7 @@
 //!
 //! `deploy/live360.toml` documents the same keys for operators, and a test holds the two together. What is allowed under
 //! each key stands in `keys`, how the layers are merged in `load`. Nothing here reads the environment: it is handed in.
-//! Every secret may be kept in a file of its own ([`crate::secret::Source`]).
+//! Every secret may be kept in a file of its own ([`crate::secret::Files`]).
 
 mod current;
 mod error;

@@ -172,10 +172,11 @@ mod tests {
 
     #[test]
     fn a_key_is_compared_with_what_is_kept_of_it() {
-        for kept in ["abc", ABC, &ABC.to_uppercase().replace("SHA", "sha"), &slow("abc").unwrap()] {
+        let slow = slow("abc").unwrap();
+        for kept in ["abc", ABC, &ABC.to_uppercase().replace("SHA", "sha"), &slow] {
             check(kept, "abc", true);
-            for wrong in ["", "ab", "abcd", "ABC", kept] {
-                check(kept, wrong, wrong == "abc" || wrong == kept && kept == "abc");
+            for wrong in ["", "ab", "abcd", "ABC", ABC, &slow] {
+                check(kept, wrong, false);
             }
         }
         let long = "x".repeat(KEY_BYTES_MAX + 1);

@@ -5,7 +5,7 @@
 
 mod source;
 
-pub use source::{Files, NotRead, Read, Source};
+pub use source::{Files, NotRead, Read};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};

@@ -142,8 +142,8 @@ impl Rules {
             Why::Callback => format!("stream {name} was refused by this server's callback"),
             Why::CallbackDown => format!("whom this server asks about stream {name} does not answer: try again later"),
             Why::TooMany => "too many wrong keys came from your address: wait a minute".to_owned(),
-            Why::Busy => "the server is busy comparing keys: try again".to_owned(),
-            Why::NoKey | Why::WrongKey | Why::NotOpen | Why::Token(BadToken::Foreign) => {
+            // Busy, too: only streams that have such a key can be too busy to compare it.
+            Why::NoKey | Why::WrongKey | Why::NotOpen | Why::Busy | Why::Token(BadToken::Foreign) => {
                 let or_token = if self.tokens.is_some() { ", or NAME?token=JWT" } else { "" };
                 format!(
                     "stream {name} needs its key: put NAME?key=SECRET{or_token} into the encoder's key field (the server \
@@ -234,7 +234,7 @@ impl Why {
     pub(super) fn is_a_guess(self) -> bool {
         match self {
             Self::NoKey | Self::WrongKey | Self::Token(_) | Self::NotOpen | Self::Callback => true,
-            // Those are our own trouble, or have been counted.
+            // These are our own trouble, or have been counted.
             Self::CallbackDown | Self::TooMany | Self::Busy => false,
         }
     }

@@ -11,9 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Comparisons at a time, with some 20 ms of a core and 19 MiB each.
 const AT_A_TIME: usize = 1;
 
-/// Comparisons that wait for their turn, and how long; beyond that the answer is that the server is busy.
+/// Comparisons that wait for their turn, and how long; beyond that the key counts as wrong. Less than the shortest wait of a
+/// refusal, so that a queue doesn't show which streams have such keys.
 const WAITING_MAX: usize = 32;
-const WAIT_MOST: Duration = Duration::from_secs(3);
+const WAIT_MOST: Duration = Duration::from_millis(750);
 
 /// Right keys that are remembered, as digests under a key of this process. An encoder that comes back costs nothing.
 const REMEMBERED_MAX: usize = 256;
@@ -44,12 +45,15 @@ impl Default for SlowKeys {
 }
 
 impl SlowKeys {
-    /// Whether `given` is the key.
-    pub(super) async fn matches(&self, key: &Hashed, given: Option<&str>) -> Result<bool, Overloaded> {
+    /// Whether `given` is the key; if that isn't known, compares them if there is time for it (`slowly`).
+    pub(super) async fn matches(&self, key: &Hashed, given: Option<&str>, slowly: bool) -> Result<bool, Overloaded> {
         let Some(given) = given else { return Ok(false) };
         let digest = self.digest(key, given);
         if digest.is_some_and(|digest| self.remembered().contains(&digest)) {
             return Ok(true);
+        }
+        if !slowly {
+            return Err(Overloaded);
         }
         let turn = self.turn().await?;
         let (key, given) = (key.clone(), given.to_owned());
@@ -102,14 +106,16 @@ mod tests {
     #[tokio::test]
     async fn a_right_key_is_compared_once_and_a_wrong_one_always() {
         let (slow, kept, other) = (SlowKeys::default(), key("hunter2"), key("hunter2"));
-        assert!(slow.matches(&kept, Some("hunter2")).await.unwrap());
+        assert!(slow.matches(&kept, Some("hunter2"), true).await.unwrap());
         // No turn is to be had any more: what is known needs none.
         let _all = slow.turns.clone().try_acquire_owned().unwrap();
-        assert!(slow.matches(&kept, Some("hunter2")).await.unwrap());
-        assert!(!slow.matches(&kept, None).await.unwrap());
+        assert!(slow.matches(&kept, Some("hunter2"), true).await.unwrap());
+        assert!(slow.matches(&kept, Some("hunter2"), false).await.unwrap());
+        assert!(slow.matches(&kept, Some("hunter3"), false).await.is_err(), "there is no time to look");
+        assert!(!slow.matches(&kept, None, true).await.unwrap());
         tokio::time::pause();
-        assert!(slow.matches(&kept, Some("hunter3")).await.is_err());
-        assert!(slow.matches(&other, Some("hunter2")).await.is_err(), "another hash of it is another key");
+        assert!(slow.matches(&kept, Some("hunter3"), true).await.is_err());
+        assert!(slow.matches(&other, Some("hunter2"), true).await.is_err(), "another hash of it is another key");
     }
 
     #[tokio::test(start_paused = true)]
@@ -119,7 +125,7 @@ mod tests {
         let start = tokio::time::Instant::now();
         let guesses = (0..WAITING_MAX + 10).map(|guess| {
             let (slow, kept) = (&slow, &kept);
-            async move { (slow.matches(kept, Some(&guess.to_string())).await.is_err(), start.elapsed()) }
+            async move { (slow.matches(kept, Some(&guess.to_string()), true).await.is_err(), start.elapsed()) }
         });
         let answers = futures(guesses.collect()).await;
         let at_once = answers.iter().filter(|(busy, after)| *busy && after.is_zero()).count();

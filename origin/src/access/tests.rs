@@ -107,7 +107,7 @@ fn whoever_shows_nothing_right_reads_the_same_words_whatever_there_is() {
     let name = "x".repeat(64).parse().unwrap();
     let rules = Rules::new(&config(&["streams.foo.key=s"])).unwrap();
     let words = rules.words(Why::NoKey, &name);
-    for why in [Why::WrongKey, Why::NotOpen, Why::Token(token::BadToken::Foreign)] {
+    for why in [Why::WrongKey, Why::NotOpen, Why::Busy, Why::Token(token::BadToken::Foreign)] {
         assert_eq!(rules.words(why, &name), words);
     }
     let jwt = format!("publish.jwt_secret={}", "s".repeat(32));
@@ -174,10 +174,14 @@ async fn an_address_that_guesses_on_and_on_is_not_heard_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusals_that_wait_are_bounded_and_the_rest_is_short() {
-    let access = Access::new(&config(&["publish.key=s"])).unwrap();
+async fn refusals_that_wait_are_bounded_and_the_rest_is_short_and_alike() {
+    let slow = format!("streams.slow.key={}", hashed::slow("s").unwrap());
+    let access = Access::new(&config(&["publish.key=s", &slow])).unwrap();
     let _all = access.waiting.try_acquire_many(WAITING_MAX as u32).unwrap();
-    assert_eq!(refused(&access, "foo?key=x", THERE).await.0, SHORT.as_millis());
+    for key in ["foo?key=x", "slow?key=x", "slow?key=s", "foo"] {
+        assert_eq!(refused(&access, key, THERE).await.0, SHORT.as_millis(), "{key}");
+    }
+    assert!(access.judge(&request("foo?key=s", THERE)).await.is_ok(), "the right key needs no place");
 }
 
 #[tokio::test(start_paused = true)]

@@ -90,11 +90,11 @@ impl Tokens {
     pub(super) fn judge(&self, token: &str, name: &StreamName, now_s: u64) -> Result<(), BadToken> {
         let claims = self.claims(token).ok_or(BadToken::Foreign)?;
         let (now, skew) = (now_s as f64, self.skew_s as f64);
-        // Written so that what compares with nothing, such as NaN, is refused. RFC 7519 section 4.1.4: on or after is over.
-        if !(now < claims.exp + skew) {
+        // RFC 7519 section 4.1.4: on or after is over. JSON has no NaN that would compare with nothing.
+        if now >= claims.exp + skew {
             return Err(BadToken::Expired);
         }
-        if claims.nbf.is_some_and(|nbf| !(now + skew >= nbf)) {
+        if claims.nbf.is_some_and(|nbf| now + skew < nbf) {
             return Err(BadToken::Early);
         }
         // Section 4.1.3: who is not among those that it is meant for must refuse it.
