@@ -31,10 +31,7 @@ async fn a_signed_stream_plays_by_its_link_until_that_is_over_and_never_without(
     let _sources = (testsource(&server, "shut"), testsource(&server, "quiet"));
     let path = link("/hls/shut.m3u8", &[]).await;
     let viewer = server.viewer();
-    e2e::wait_for("the signed stream", || async {
-        (viewer.get(&path).await.status == 200).then_some(())
-    })
-    .await;
+    e2e::wait_for("the signed stream", || async { (viewer.get(&path).await.status == 200).then_some(()) }).await;
     viewer.wait_live("quiet").await;
 
     // What is listed is what may be known of, with a sign where a link is needed.
@@ -47,14 +44,20 @@ async fn a_signed_stream_plays_by_its_link_until_that_is_over_and_never_without(
     let origin = server.origin_viewer();
     for path in ["/hls/shut.m3u8", "/hls/quiet.m3u8", "/api/streams", "/", &path] {
         let reply = origin.get(path).await;
-        assert!(reply.status == 401 && reply.text().contains("cluster.secret"), "{path}: {} {}", reply.status, reply.text());
+        assert!(
+            reply.status == 401 && reply.text().contains("cluster.secret"),
+            "{path}: {} {}",
+            reply.status,
+            reply.text()
+        );
     }
 
     let page = |url: &str| format!("http://{}/?url={url}", server.addr("edge_http"));
-    let over = Keys::new([SECRET]).sign(1_790_000_000, "/hls/shut").expect("a token");
-    let words = "This link has expired: it was good until 2026-09-21T14:13:20Z. Ask for a new one.";
+    let over = Keys::new([SECRET]).sign(1_700_000_000, "/hls/shut").expect("a token");
+    let words = "This link has expired: it was good until 2023-11-14T22:13:20Z. Ask for a new one.";
     let options = ["--refused", words, "--then-token", &over];
-    let seen = browser::look(&server, &link(&page("/hls/shut.m3u8"), &["--expires-in", "10m"]).await, "shut", &options).await;
+    let seen =
+        browser::look(&server, &link(&page("/hls/shut.m3u8"), &["--expires-in", "10m"]).await, "shut", &options).await;
     assert_eq!((&seen["playing"], &seen["errors"]), (&Value::from(true), &serde_json::json!([])), "{seen}");
     let words = "This can be watched by a signed link only";
     browser::look(&server, &page("/hls/shut.m3u8"), "shut-without", &["--refused", words]).await;

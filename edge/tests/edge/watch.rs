@@ -75,7 +75,10 @@ async fn who_may_not_watch_is_told_why_and_costs_no_request() {
         (SEGMENT.to_owned(), "this can be watched by a signed link only"),
         (with(&token(SECRET, -60, "/hls/foo"), SEGMENT), "this link has expired: it was good until 20"),
         (with(&good, "/hls/bar.m3u8"), "this link is for \"/hls/foo\", not for what is asked for here"),
-        (with(&token("what signs links elsewhere", 60, "/hls/foo"), SEGMENT), "this link was not signed by this server"),
+        (
+            with(&token("what signs links elsewhere", 60, "/hls/foo"), SEGMENT),
+            "this link was not signed by this server",
+        ),
         (with(&good.replace(signature, &signature[1..]), SEGMENT), "this link is damaged: its token has no signature"),
         (with(&"1".repeat(400), SEGMENT), "this link is damaged: its token is too long"),
         (with("", SEGMENT), "this link is damaged: its token is not of four pieces"),
