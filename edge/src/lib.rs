@@ -1,11 +1,11 @@
 //! What viewers pull from: a caching tier in front of origins.
 //!
 //! Start reading with `serve`, which is a request's life. Below it: `key` (what is asked for), `gate` (who may have it),
-//! `policy` (the table),
-//! `hub` (live playlists: viewers park, followers ask) over `follow` (the state machine: who leads, what is shown) and
-//! `playlist` (their text), `document` (other small texts), `depot` over `cache`, `flight` and `fetch` (media files, one
-//! fetch each), `upstream` over `origins` and `favourites` (whom to ask), `vod` (recordings, from a store). `key`, `policy`,
-//! `playlist`, `follow`, `hedge`, `trail` and `origins` are pure; `flight` and `cache` are driven by whoever calls them.
+//! `policy` (the table), `hub` (live playlists: viewers park, followers ask) over `follow` (the state machine: who leads,
+//! what is shown) and `playlist` (their text), `document` (other small texts), `depot` over `cache`, `flight` and `fetch`
+//! (media files, one fetch each), `upstream` over `origins` and `favourites` (whom to ask), `vod` (recordings, from a
+//! store). `key`, `policy`, `playlist`, `follow`, `hedge`, `trail` and `origins` are pure; `flight` and `cache` are driven
+//! by whoever calls them.
 //!
 //! Knows nothing of how streams are made: what it needs of a playlist it reads from its text.
 #![forbid(unsafe_code)]

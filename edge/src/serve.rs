@@ -73,7 +73,7 @@ impl Handler for Front {
         }
         let key = match parts.key(&request) {
             Ok(key) => key,
-            Err(refusal) => return refusal,
+            Err(denial) => return denial.answer(),
         };
         let trail = match Trail::read(&request.headers, &parts.own) {
             Ok(trail) => trail,
@@ -111,6 +111,26 @@ impl Handler for Front {
     }
 }
 
+/// Why a request gets no further.
+enum Denial {
+    Key(Refusal),
+    Gate(Away),
+}
+
+impl Denial {
+    fn answer(self) -> Response<Body> {
+        match self {
+            Self::Key(refusal @ Refusal::NoSuchAddress) => refused(StatusCode::NOT_FOUND, refusal.to_string()),
+            Self::Key(refusal) => refused(StatusCode::BAD_REQUEST, refusal.to_string()),
+            Self::Gate(Away::Impostor) => Caller::Impostor.refuse("edge"),
+            Self::Gate(Away::Viewer(refusal)) => {
+                counter!("live360_edge_watch_refused_total", "reason" => refusal.label()).increment(1);
+                refused(StatusCode::FORBIDDEN, refusal.to_string())
+            }
+        }
+    }
+}
+
 type Answered = Result<(Response<Body>, How), Failure>;
 
 impl FrontParts {
@@ -123,22 +143,13 @@ impl FrontParts {
     }
 
     /// What a request asks for, if it may have it. Who waits for it afterwards may outlast his token.
-    fn key(&self, request: &Parts) -> Result<Key, Response<Body>> {
-        let refuse = |refusal: Refusal| match refusal {
-            Refusal::NoSuchAddress => refused(StatusCode::NOT_FOUND, refusal.to_string()),
-            refusal => refused(StatusCode::BAD_REQUEST, refusal.to_string()),
-        };
-        let address = Address::read(request.uri.path()).ok_or_else(|| refuse(Refusal::NoSuchAddress))?;
-        let key = Key::read(&address.path, request.uri.query()).map_err(refuse)?;
+    fn key(&self, request: &Parts) -> Result<Key, Denial> {
+        let address = Address::read(request.uri.path()).ok_or(Denial::Key(Refusal::NoSuchAddress))?;
+        let key = Key::read(&address.path, request.uri.query()).map_err(Denial::Key)?;
         // A clock before 1970 is one that lets nobody be late.
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.gate.admit(&request.headers, &address, &key.route, now_s).map(|()| key).map_err(|away| match away {
-            Away::Impostor => Caller::Impostor.refuse("edge"),
-            Away::Viewer(refusal) => {
-                counter!("live360_edge_watch_refused_total", "reason" => refusal.label()).increment(1);
-                refused(StatusCode::FORBIDDEN, refusal.to_string())
-            }
-        })
+        self.gate.admit(&request.headers, &address, &key.route, now_s).map_err(Denial::Gate)?;
+        Ok(key)
     }
 
     async fn document(&self, wants: &Wants, key: &Key, class: Class, trail: &Trail) -> Answered {

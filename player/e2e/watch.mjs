@@ -129,7 +129,10 @@ async function untilPlaying(page) {
 async function untilRefused(page) {
   if (options.thenToken !== undefined) {
     await page.route(/\/~[^/]*\//, route => {
-      const url = route.request().url().replace(/\/~[^/]*\//, `/~${options.thenToken}/`);
+      const url = route
+        .request()
+        .url()
+        .replace(/\/~[^/]*\//, `/~${options.thenToken}/`);
       return route.continue({ url });
     });
   }

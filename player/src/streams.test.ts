@@ -14,7 +14,6 @@ const STREAM = {
     { width: 1920, height: 960, bandwidth: 5_800_000, source: true },
   ],
   listed: true,
-  locked: false,
 };
 const ASSET = {
   id: "foo-20261120T172500Z",
@@ -46,6 +45,11 @@ describe("a stream in the server's answer", () => {
         locked: false,
       },
     );
+  });
+
+  test("what plays by a signed link only has a lock", () => {
+    check({ watch: "signed" }, { locked: true });
+    check({ watch: "open" }, { locked: false });
   });
 
   test("the best rung is the first", () => {
@@ -140,9 +144,10 @@ test("the list shows the live first, then by name, and nothing unlisted", () => 
   expect(listed(streams).map(stream => stream.name)).toEqual(["a", "z", "away", "over"]);
 });
 
-test("a playlist's stream is found whatever the query", () => {
+test("a playlist's stream is found whatever the query, and by a signed link, too", () => {
   const { streams } = parseCatalogue({ streams: [STREAM] }, ORIGIN);
   expect(findByUrl(streams, `${ORIGIN}/hls/foo.m3u8?token=1`)?.name).toBe("foo");
+  expect(findByUrl(streams, `${ORIGIN}/hls/~1.9.Lw.m/foo.m3u8`)?.name).toBe("foo");
   expect(findByUrl(streams, `${ORIGIN}/hls/foo2.m3u8`)).toBeUndefined();
 });
 

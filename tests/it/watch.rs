@@ -53,8 +53,8 @@ async fn a_signed_stream_plays_by_its_link_until_that_is_over_and_never_without(
     }
 
     let page = |url: &str| format!("http://{}/?url={url}", server.addr("edge_http"));
-    let over = Keys::new([SECRET]).sign(1_790_000_000, "/hls/shut").expect("a token");
-    let words = "This link has expired: it was good until 2026-09-21T14:13:20Z. Ask for a new one.";
+    let over = Keys::new([SECRET]).sign(1_700_000_000, "/hls/shut").expect("a token");
+    let words = "This link has expired: it was good until 2023-11-14T22:13:20Z. Ask for a new one.";
     let options = ["--refused", words, "--then-token", &over];
     let seen =
         browser::look(&server, &link(&page("/hls/shut.m3u8"), &["--expires-in", "10m"]).await, "shut", &options).await;

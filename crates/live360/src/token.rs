@@ -20,7 +20,8 @@ pub(crate) fn run(options: &Token) -> anyhow::Result<ExitCode> {
     let expires_s = now_s.saturating_add(options.expires_in.as_secs());
     match sign(&options.address, options.prefix.as_deref(), expires_s, &config) {
         Ok(Signed { address, needless }) => {
-            if needless {
+            // Who gives the secret alone need not tell who may watch.
+            if needless && options.config.config.is_some() {
                 eprintln!(
                     "live360: by this configuration it can be watched without a token, too (watch.mode, streams.NAME.watch)"
                 );

@@ -215,3 +215,14 @@ fn the_admin_listener_is_not_for_pages() {
         assert!(!answer.to_lowercase().contains("access-control"), "{answer}");
     }
 }
+
+#[test]
+fn links_are_made_without_a_server_and_nonsense_is_64() {
+    let secret = [("LIVE360_WATCH__SECRETS", "0123456789abcdef")];
+    check(&["token", "https://a.b/hls/foo.m3u8"], &secret, 0, "https://a.b/hls/~1.", "");
+    check(&["token", "/hls/foo"], &secret, 64, "", "/hls/foo has no playlist in it: write");
+    check(&["token", "/hls/foo.m3u8", "--expires-in", "soon"], &secret, 64, "", "allowed is a time from 1s");
+    check(&["token", "/hls/foo.m3u8"], &[], 64, "", "watch.secrets = nothing: give this command");
+    let words = "watch.secrets = nothing: allowed is at least one secret, since watch.mode is \"signed\"";
+    check(&["edge", "--set", "watch.mode=signed"], &[], 64, "", words);
+}
