@@ -100,7 +100,8 @@ async fn what_is_encrypted_is_played_by_ffmpeg_live_and_recorded() {
 
     // Late, and for longer than a key holds.
     let url = viewer.url("/hls/foo/source/index.m3u8");
-    let args = ["-v", "error", "-xerror", "-live_start_index", "-3", "-i", &url, "-t", "7", "-f", "framehash", "-"];
+    let args =
+        ["-v", "error", "-xerror", "-live_start_index", "-3", "-i", &url, "-frames:v", "210", "-f", "framehash", "-"];
     let frames = tool("ffmpeg", &args).await;
     assert_eq!(frames.lines().filter(|line| !line.starts_with('#')).count(), 7 * 30);
     lint(&viewer.url("/hls/foo.m3u8")).await;

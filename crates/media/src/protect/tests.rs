@@ -1,3 +1,5 @@
+//! Keys, their names and the cipher, against what NIST, openssl and Python's hmac make of the same.
+
 use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
