@@ -1,11 +1,17 @@
 //! The stack of `deploy/aws`, made by a stand-in for AWS, with the real program on its machines: what their user data give
 //! it as its configuration, over the buckets, the queue and the notifications that the template made.
 //!
-//! What the stand-in does not know (addresses, machines, CloudFront itself) is held by `deploy/aws/checks`.
+//! What the stand-in does not know (addresses, machines, CloudFront itself) is held by `deploy/aws/checks`. Nor does it hold
+//! anybody to his role: what each machine asks for is noted, and looked for in what its role allows.
+
+mod rights;
 
 use e2e::bucket::{Buckets, python};
-use e2e::{JOB_DEADLINE, Server, Source, make_media, tool, wait_for, wait_within};
+use e2e::witness::Witness;
+use e2e::{Ffmpeg, JOB_DEADLINE, Server, Source, make_media, tool, wait_for, wait_within};
+use rights::{Deed, allows, deed};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -14,9 +20,11 @@ use tempfile::TempDir;
 const NOT_YET: [&str; 3] = ["cluster", "publish", "watch"];
 
 /// Small pictures and little effort. Whoever is killed leaves at once, and is in no target group.
-const SETS: [&str; 4] = [
+const SETS: [&str; 6] = [
+    "ladder=[\"source\"]",
     "vod.ladder=[\"source\", \"160w 100k\"]",
     "vod.effort=veryfast",
+    "origin.reconnect_s=0",
     "edge.leave_s=0",
     "edge.target_id=i-0123456789abcdef0",
 ];
@@ -59,17 +67,51 @@ impl Stack {
     }
 
     /// The program on a machine of this kind.
-    async fn machine(&self, tier: &str, more: &[&str]) -> Server {
+    async fn machine(&self, tier: &'static str, more: &[&str]) -> Machine {
+        let door = Witness::before(self.buckets.url().trim_start_matches("http://")).await;
         let mut env = self.buckets.env();
+        env.retain(|(name, _)| !name.starts_with("AWS_ENDPOINT_URL"));
+        env.push(("AWS_ENDPOINT_URL", door.url()));
         env.push(("CREDENTIALS_DIRECTORY", self.etc.path().display().to_string()));
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let dir = Arc::new(TempDir::new().expect("a temporary folder"));
-        Server::configured(tier, &self.config(tier), &[&SETS, more].concat(), &env, dir).await
+        let server = Server::configured(tier, &self.config(tier), &[&SETS, more].concat(), &env, dir).await;
+        Machine { tier, server, door }
+    }
+
+    /// Waits until so many jobs are finished.
+    async fn finished(&self, count: usize) {
+        wait_within(JOB_DEADLINE, "jobs to be finished", || async {
+            let keys = self.buckets.keys(self.output("IngestBucket"), "jobs/").await;
+            (keys.iter().filter(|key| key.ends_with("/finished.json")).count() >= count).then_some(())
+        })
+        .await;
+    }
+
+    /// Panics if a machine is unwell, tells a secret, or did what its role doesn't allow. Gives what it did.
+    fn assert_honest(&self, machine: &mut Machine) -> BTreeSet<Deed> {
+        machine.server.assert_well();
+        for secret in self.made["secrets"].as_object().expect("secrets").values() {
+            assert!(!machine.server.log().contains(secret.as_str().expect("text")), "a secret in the log");
+        }
+        let queue = "arn:aws:sqs:us-east-1:000000000000:live360-jobs";
+        let deeds: BTreeSet<Deed> = machine.door.asked().iter().map(|asked| deed(asked, queue)).collect();
+        let may = &self.made["rights"][machine.tier];
+        let wrong: Vec<&Deed> = deeds.iter().filter(|deed| !allows(may, deed)).collect();
+        assert!(wrong.is_empty(), "the role of {} does not allow {wrong:#?}", machine.tier);
+        deeds
     }
 }
 
+/// A machine of a kind, and the door by which it comes to AWS.
+struct Machine {
+    tier: &'static str,
+    server: Server,
+    door: Witness,
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_to_the_stacks_bucket_can_be_watched_at_its_edge() {
+async fn uploads_and_streams_can_be_watched_by_the_rights_that_the_stack_gives() {
     let stack = Stack::create().await;
     let own = TempDir::new().expect("a temporary folder");
     let film = own.path().join("film.mp4");
@@ -86,36 +128,41 @@ async fn an_upload_to_the_stacks_bucket_can_be_watched_at_its_edge() {
     assert!(told.len() == 1 && told[0].contains("film.mp4"), "{told:?}");
 
     let mut worker = stack.machine("transcoder", &[]).await;
-    wait_within(JOB_DEADLINE, "the upload's job to be finished", || async {
-        let keys = stack.buckets.keys(stack.output("IngestBucket"), "jobs/").await;
-        keys.iter().any(|key| key.ends_with("/finished.json")).then_some(())
-    })
-    .await;
+    stack.finished(1).await;
     // Only now: origins look seldom whether there is something new in the list of recordings.
     let mut origin = stack.machine("origin", &[]).await;
-    let origins = format!("edge.origins=[\"http://{}\"]", origin.addr("origin_http"));
+    let origins = format!("edge.origins=[\"http://{}\"]", origin.server.addr("origin_http"));
     let mut edge = stack.machine("edge", &[&origins]).await;
+    let viewer = edge.server.viewer();
     let id = wait_for("the upload to be listed as ready", || async {
-        let list = edge.viewer().json("/api/streams").await;
+        let list = viewer.json("/api/streams").await;
         let asset = list["assets"].as_array()?.iter().find(|asset| asset["state"] == "ready")?.clone();
         asset["id"].as_str().map(str::to_owned)
     })
     .await;
     assert!(id.starts_with("a-film-"), "{id}");
-    let viewer = edge.viewer();
-    let multivariant = String::from_utf8(viewer.fetch(&format!("/vod/{id}/index.m3u8")).await.to_vec()).expect("text");
-    let rendition = multivariant.lines().find(|line| !line.starts_with('#')).expect("a rendition").to_owned();
-    let folder = format!("/vod/{id}/{}", rendition.rsplit_once('/').expect("a folder").0);
-    let playlist = String::from_utf8(viewer.fetch(&format!("/vod/{id}/{rendition}")).await.to_vec()).expect("text");
-    let segment = playlist.lines().find(|line| !line.starts_with('#')).expect("a segment");
-    assert!(!viewer.fetch(&format!("{folder}/{segment}")).await.is_empty());
+    let text = async |path: &str| String::from_utf8(viewer.fetch(path).await.to_vec()).expect("text");
+    let first = |playlist: &str| playlist.lines().find(|line| !line.starts_with('#')).expect("an address").to_owned();
+    let rendition = first(&text(&format!("/vod/{id}/index.m3u8")).await);
+    let segment = first(&text(&format!("/vod/{id}/{rendition}")).await);
+    let folder = rendition.rsplit_once('/').expect("a folder").0;
+    assert!(!viewer.fetch(&format!("/vod/{id}/{folder}/{segment}")).await.is_empty());
+
+    // A stream is recorded by the rights of origins, and made better by those of transcoders.
+    let key = stack.made["secrets"]["publish_key"].as_str().expect("text");
+    let sent = Ffmpeg::send_file(&film, &origin.server.rtmp(&format!("foo?key={key}")), &[]).wait().await;
+    assert!(sent.0, "{}", sent.1);
+    stack.finished(2).await;
     let dead = stack.buckets.messages(stack.output("DeadJobsQueue")).await;
     assert!(dead.is_empty(), "{dead:?}");
-    for server in [&mut origin, &mut edge, &mut worker] {
-        server.assert_well();
-        assert!(
-            !server.log().contains(stack.made["secrets"]["admin_token"].as_str().expect("text")),
-            "a secret in the log"
-        );
+    for (machine, did) in [
+        (&mut origin, "s3:PutObject s3:GetObject s3:ListBucket"),
+        (&mut edge, "s3:GetObject"),
+        (&mut worker, "sqs:ReceiveMessage sqs:SendMessage sqs:DeleteMessage s3:PutObject s3:GetObject s3:ListBucket"),
+    ] {
+        let deeds = stack.assert_honest(machine);
+        for action in did.split(' ') {
+            assert!(deeds.iter().any(|(done, _)| done == action), "{} did no {action}", machine.tier);
+        }
     }
 }

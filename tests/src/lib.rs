@@ -18,6 +18,7 @@ mod server;
 pub mod simulation;
 mod viewer;
 pub mod vod;
+pub mod witness;
 
 pub use publisher::{Ffmpeg, Source, make_media, tool};
 pub use server::{Server, binary, run};

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Creates the template's stack at a stand-in for AWS, and prints what came of it as JSON: outputs, the configuration of each
-kind of machine as its user data have it, and the secrets that it names.
+kind of machine as its user data have it, the secrets that it names, and what its role allows.
 
     create.py http://127.0.0.1:4566
 """
@@ -48,17 +48,24 @@ def main(server):
     if stack["StackStatus"] != "CREATE_COMPLETE":
         sys.exit(f"the stack is {stack['StackStatus']}: {stack.get('StackStatusReason')}")
     made = stacks.list_stack_resources(StackName=STACK)["StackResourceSummaries"]
-    configs, secrets = {}, {}
+    configs, secrets, rights = {}, {}, {}
     for one in made:
+        if one["ResourceType"] == "AWS::IAM::Role":
+            policy = {"RoleName": one["PhysicalResourceId"], "PolicyName": "work"}
+            if "work" in client("iam").list_role_policies(RoleName=policy["RoleName"])["PolicyNames"]:
+                tier = one["LogicalResourceId"].removesuffix("Role").lower()
+                rights[tier] = client("iam").get_role_policy(**policy)["PolicyDocument"]["Statement"]
         if one["ResourceType"] != "AWS::EC2::LaunchTemplate":
             continue
         versions = client("ec2").describe_launch_template_versions(LaunchTemplateId=one["PhysicalResourceId"])
         text = base64.b64decode(versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"]).decode()
         configs[re.search(r"^TIER=(\w+)", text, re.M)[1]] = config(text)
         for name, secret in re.findall(r"(\w+)=(\S+)", re.search(r'SECRETS="(.*)"', text)[1]):
-            secrets[name] = client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
+            found = client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
+            # Stand-ins don't know ExcludePunctuation.
+            secrets[name] = re.sub(r"[^A-Za-z0-9]", "x", found)
     outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
-    print(json.dumps({"outputs": outputs, "configs": configs, "secrets": secrets, "resources": len(made)}))
+    print(json.dumps({"outputs": outputs, "configs": configs, "secrets": secrets, "rights": rights}))
 
 
 if __name__ == "__main__":

@@ -151,7 +151,8 @@ MUTATIONS = {
     "rights": [
         ("an edge that writes", put("EdgeRole", *WORK, 0, "Action", value=["s3:GetObject", "s3:PutObject"])),
         ("an edge that reads masters", put("EdgeRole", *WORK, 0, "Resource", value={"Fn::Sub": "${IngestBucket.Arn}/rec/*"})),
-        ("an origin that removes recordings", lambda t: put("OriginRole", *WORK, 6, value=its("OriginRole", *WORK, 6, "Fn::If", 1)(t))(t)),
+        ("an origin that removes masters", lambda t: its("OriginRole", *WORK, 2, "Resource")(t).append({"Fn::Sub": "${IngestBucket.Arn}/rec/*"})),
+        ("an origin that removes what is too old although nothing is", lambda t: put("OriginRole", *WORK, -1, value=its("OriginRole", *WORK, -1, "Fn::If", 1)(t))(t)),
         ("a transcoder that can't hold a job", lambda t: its("TranscoderRole", *WORK, -1, "Action")(t).remove("sqs:ChangeMessageVisibility")),
         ("somebody else's policy", put("EdgeRole", "ManagedPolicyArns", value=["arn:aws:iam::aws:policy/AmazonS3FullAccess"])),
         ("another role", resource("AWS::IAM::Role", AssumeRolePolicyDocument={"Statement": []})),

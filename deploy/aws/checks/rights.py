@@ -10,30 +10,30 @@ START = {
     "logs:CreateLogStream, logs:PutLogEvents on the stack's log": "keep the log of a failed start",
 }
 
-ORIGIN = {
-    "s3:ListBucket on both buckets": "list recordings; tell what is missing from what is forbidden",
-    "s3:GetObject, s3:PutObject, s3:AbortMultipartUpload, s3:DeleteObject on ingest rec/ sessions/ gone/": (
-        "record; signs of life and journals, which go when a recording is whole"
+# Origins and transcoders both finish recordings, and remove what is too old.
+RECORDINGS = {
+    "s3:ListBucket on both buckets": "find recordings and work; tell what is missing from what is forbidden",
+    "s3:GetObject, s3:PutObject, s3:AbortMultipartUpload on ingest rec/ sessions/": (
+        "masters and journals; signs of life; finish what a dead origin left"
     ),
-    "s3:GetObject on ingest jobs/": "show how far transcoders are",
-    "s3:GetObject, s3:PutObject, s3:AbortMultipartUpload on egress vod/ assets/ gone/": (
-        "put what can be watched at once, and its entry in the list"
+    "s3:DeleteObject on ingest rec/*/log/* sessions/": "journals of recordings in which nothing came; old signs of life",
+    "s3:GetObject, s3:PutObject, s3:AbortMultipartUpload on egress vod/ assets/": (
+        "what can be watched, and its entry in the list"
     ),
-    "s3:PutObject, s3:DeleteObject on ingest jobs/ (when IngestDays)": "remove what is too old",
-    "s3:PutObject on ingest jobs/*/expired.json (when EgressDays)": "note that an asset is not to be made again",
-    "s3:DeleteObject on egress vod/ assets/ gone/ (when EgressDays)": "remove what is too old",
+    "s3:DeleteObject on ingest rec/ jobs/ gone/ (when IngestDays)": "remove masters that are too old",
+    "s3:GetObject, s3:PutObject on ingest gone/ (when IngestDays)": "note what is being removed",
+    "s3:DeleteObject on egress vod/ assets/ gone/ (when EgressDays)": "remove recordings that are too old",
+    "s3:GetObject, s3:PutObject on egress gone/ (when EgressDays)": "note what is being removed",
 }
 
-TRANSCODER = {
-    "s3:ListBucket on both buckets": "find work that no message speaks of; see what is made already",
+ORIGIN = RECORDINGS | {
+    "s3:GetObject on ingest jobs/": "show how far transcoders are",
+    "s3:PutObject on ingest jobs/*/expired.json (when EgressDays)": "note that an asset is not to be made again",
+}
+
+TRANSCODER = RECORDINGS | {
     "s3:GetObject on ingest uploads/": "read what people dropped",
     "s3:GetObject, s3:PutObject, s3:AbortMultipartUpload on ingest jobs/": "plans, and what is done of them",
-    "s3:GetObject, s3:PutObject, s3:AbortMultipartUpload, s3:DeleteObject on ingest rec/ sessions/ gone/": (
-        "read recordings; finish those that a dead origin left"
-    ),
-    "s3:GetObject, s3:PutObject, s3:AbortMultipartUpload on egress vod/ assets/ gone/": "put the better ladder",
-    "s3:DeleteObject on ingest jobs/ (when IngestDays)": "remove what is too old",
-    "s3:DeleteObject on egress vod/ assets/ gone/ (when EgressDays)": "remove what is too old",
     "sqs:ReceiveMessage, sqs:ChangeMessageVisibility, sqs:DeleteMessage, sqs:GetQueueAttributes, sqs:SendMessage on the jobs' queue": (
         "take jobs, hold them, end them; make messages of a plan's tasks"
     ),
@@ -84,9 +84,7 @@ def place(text):
 def table():
     """The README's table."""
     lines = ["| machine | may | for |", "| --- | --- | --- |"]
-    names = {"OriginRole": "origin", "EdgeRole": "edge", "TranscoderRole": "transcoder"}
-    lines += [f"| every one | {right} | {why} |" for right, why in START.items()]
-    for role, name in names.items():
-        own = [(right, why) for right, why in ROLES[role].items() if right not in START]
-        lines += [f"| {name} | {right} | {why} |" for right, why in own]
+    for name, rights in (("every one", START), ("origin, transcoder", RECORDINGS), ("origin", ORIGIN), ("transcoder", TRANSCODER), ("edge", EDGE)):
+        own = {right: why for right, why in rights.items() if rights is RECORDINGS or right not in RECORDINGS}
+        lines += [f"| {name} | {right} | {why} |" for right, why in own.items()]
     return "\n".join(lines)

@@ -80,13 +80,12 @@ class Start(unittest.TestCase):
                 self.assertEqual(stat.S_IMODE((root / "etc/live360/secrets").stat().st_mode), 0o700)
 
     def test_it_tells_of_failure_and_keeps_the_log_whatever_fails(self):
-        for name, text in scripts().items():
-            for fail in ("apt", "secret", "start", "ready"):
-                with self.subTest(name, fail=fail):
-                    told, _, done = self.start(text, fail)
-                    signals = [line for line in told if line.startswith("signal")]
-                    self.assertEqual(set(signals), {"signal FAILURE"}, done.stderr)
-                    self.assertIn("log", told)
+        # The rule "start" holds that all machines run the same.
+        for fail in ("apt", "secret", "start", "ready"):
+            with self.subTest(fail):
+                told, _, done = self.start(scripts()["EdgeTemplate"], fail)
+                self.assertEqual({line for line in told if line.startswith("signal")}, {"signal FAILURE"}, done.stderr)
+                self.assertIn("log", told)
 
     def test_it_installs_nothing_but_the_package_that_was_meant(self):
         told, root, _ = self.start(scripts()["EdgeTemplate"], package=b"another package")
