@@ -368,7 +368,7 @@ mod tests {
             status(&door, &peer, Some("t"), &request("/stat", false, &[("authorization", "Bearer x")]), now);
         }
         assert_eq!(lock(&door.wrong).len(), ADDRESSES_MAX + 1);
-        (0..2 * SESSIONS_MAX).for_each(|_| drop(log_in(&door, "t", now + LOCKED)));
+        (0..2 * SESSIONS_MAX).for_each(|_| drop(log_in(&door, "correct-horse", now + LOCKED)));
         assert_eq!(lock(&door.sessions).len(), SESSIONS_MAX);
     }
 }
