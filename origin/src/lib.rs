@@ -14,6 +14,7 @@ use live::{Door, Registry};
 use media::name::StreamName;
 use record::Replay;
 use service::config::Config;
+use service::tls::Tls;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Addrs {
     /// RTMP.
     pub rtmp: SocketAddr,
+    /// RTMP over TLS.
+    pub rtmps: Option<SocketAddr>,
     /// HTTP, for edges.
     pub http: SocketAddr,
 }
@@ -56,7 +59,7 @@ pub enum Error {
 /// An origin, bound and ready to run.
 #[derive(Debug)]
 pub struct Origin {
-    rtmp: TcpListener,
+    rtmp: rtmp::Listeners,
     http: TcpListener,
     addrs: Addrs,
     registry: Arc<Registry>,
@@ -81,21 +84,32 @@ impl Handle {
 }
 
 impl Origin {
-    /// Binds both listeners and takes up the streams that an earlier process left. `program` is this binary: the ladder's
-    /// children run it.
-    pub async fn bind(config: &Config, program: PathBuf, shutdown: CancellationToken) -> Result<Self, Error> {
+    /// Binds its listeners and takes up the streams that an earlier process left. `program` is this binary: the ladder's
+    /// children run it. `tls` is for `origin.rtmps`; whoever made it keeps it.
+    pub async fn bind(
+        config: &Config,
+        program: PathBuf,
+        tls: Option<Arc<Tls>>,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Error> {
         let rtmp = listen("origin.rtmp", config.origin.rtmp).await?;
+        let secure = match (config.origin.rtmps, tls) {
+            (Some(addr), Some(tls)) => Some((listen("origin.rtmps", addr).await?, tls)),
+            _ => None,
+        };
         let http = listen("origin.http", config.origin.http).await?;
         let addr = |key, listener: &TcpListener, asked| {
             listener.local_addr().map_err(|source| Error::Bind { key, addr: asked, source })
         };
         let addrs = Addrs {
             rtmp: addr("origin.rtmp", &rtmp, config.origin.rtmp)?,
+            rtmps: secure.as_ref().and_then(|(listener, _)| listener.local_addr().ok()),
             http: addr("origin.http", &http, config.origin.http)?,
         };
         let registry = Registry::new(config.clone(), program, shutdown.clone());
         registry.restore().map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
         let replay = Replay::new(config);
+        let rtmp = rtmp::Listeners { plain: rtmp, secure };
         Ok(Self { rtmp, http, addrs, registry, replay, shutdown })
     }
 

@@ -9,6 +9,8 @@ mod failover;
 mod leaving;
 mod lint;
 mod live;
+mod load;
 mod record;
+mod secure;
 mod tidy;
 mod vod;

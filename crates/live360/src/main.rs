@@ -18,6 +18,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use cli::{Cli, Command, Serve};
 use service::config::{ConfigError, Role};
+use service::tls::TlsError;
 use std::process::ExitCode;
 
 /// The command line or the configuration was wrong (EX_USAGE of sysexits.h).
@@ -45,6 +46,8 @@ fn main() -> ExitCode {
         Command::Testsource(options) => logging(cli.log).and_then(|()| tools::testsource(options)),
         #[cfg(feature = "tools")]
         Command::Lint(options) => logging(cli.log).and_then(|()| tools::lint(options)),
+        #[cfg(feature = "tools")]
+        Command::Load(options) => logging(cli.log).and_then(|()| tools::load(options)),
         #[cfg(any(feature = "origin", feature = "transcoder"))]
         Command::LadderChild => ladder_child(),
         #[cfg(feature = "transcoder")]
@@ -58,7 +61,7 @@ fn main() -> ExitCode {
 
 /// Whether the configuration must be mended, and not the machine.
 fn is_the_configs(error: &anyhow::Error) -> bool {
-    error.is::<ConfigError>() || error.downcast_ref::<edge::Error>().is_some_and(edge::Error::is_the_configs)
+    error.is::<ConfigError>() || error.downcast_ref::<TlsError>().is_some_and(TlsError::is_the_configs)
 }
 
 /// Help and version are what was asked for; all else is a wrong command line.

@@ -1,13 +1,15 @@
 //! The private listener: `/healthz`, `/readyz`, `/metrics`, `/stat` and `/control/…`.
 //!
-//! It answers this machine only; with `admin.token` also whoever sends it. A proxy on this machine makes everyone look
-//! local, so don't put one in front. Pages that a browser on this machine has open are kept out too: no CORS, no `Origin`,
+//! It answers this machine only; with `admin.token` also whoever sends it over TLS. A proxy on this machine makes everyone
+//! look local, so don't put one in front. Pages that a browser on this machine has open are kept out too: no CORS, no `Origin`,
 //! and no host name that an attacker's DNS could have pointed here. What `/stat` and `/control` say is the tiers' own.
 
-use crate::http::{Body, Handler, Limits, error, json, serve};
+use crate::config;
+use crate::http::{Body, Handler, Limits, error, json, serve, serve_tls};
 use crate::ready::{Latch, Stage};
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
+use crate::tls::Tls;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -31,9 +33,20 @@ pub type Stat = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
 /// What a tier does on `/control/…`; `None` if that path is not its own.
 pub type Control = Box<dyn Fn(Parts) -> Pin<Box<dyn Future<Output = Option<Response<Body>>> + Send>> + Send + Sync>;
 
+/// How a request came: an extension of its [`Parts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// Anybody on the way can read it.
+    Plain,
+    /// Over TLS.
+    Tls,
+}
+
 /// What the listener shows, put together by the process that owns it.
 pub struct Admin {
     token: Option<Secret>,
+    /// Whether the token counts over plain HTTP from other machines, too.
+    token_over_http: bool,
     metrics: Metrics,
     latch: Latch,
     stats: BTreeMap<&'static str, Stat>,
@@ -42,8 +55,9 @@ pub struct Admin {
 
 impl Admin {
     /// Without any tier yet.
-    pub fn new(token: Option<Secret>, metrics: Metrics, latch: Latch) -> Self {
-        Self { token, metrics, latch, stats: BTreeMap::new(), controls: Vec::new() }
+    pub fn new(config: &config::Admin, metrics: Metrics, latch: Latch) -> Self {
+        let (token, token_over_http) = (config.token.clone(), config.token_over_http);
+        Self { token, token_over_http, metrics, latch, stats: BTreeMap::new(), controls: Vec::new() }
     }
 
     /// Shows what this tier says under its name in `/stat`.
@@ -56,8 +70,13 @@ impl Admin {
         self.controls.push(control);
     }
 
-    /// Serves until `shutdown`.
-    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) {
+    /// Serves until `shutdown`, on one listener and, if there is one, on another over TLS.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        secure: Option<(TcpListener, Arc<Tls>)>,
+        shutdown: CancellationToken,
+    ) {
         let metrics = self.metrics.clone();
         let upkeep = async {
             let mut tick = tokio::time::interval(UPKEEP_EVERY);
@@ -66,30 +85,49 @@ impl Admin {
                 metrics.upkeep();
             }
         };
-        let limits = Limits { connections: 256, drain: Duration::from_secs(1), ..Limits::new("admin") };
+        let limits = |name| Limits { connections: 256, drain: Duration::from_secs(1), ..Limits::new(name) };
+        let admin = Arc::new(self);
+        let page = |wire| Page { admin: Arc::clone(&admin), wire };
+        let plain = serve(listener, page(Wire::Plain), limits("admin"), shutdown.clone());
+        let secure = async {
+            if let Some((listener, tls)) = secure {
+                serve_tls(listener, tls, page(Wire::Tls), limits("admin_https"), shutdown).await;
+            }
+        };
+        let served = async { tokio::join!(plain, secure) };
         tokio::select! {
-            () = serve(listener, Page(Arc::new(self)), limits, shutdown) => {}
+            _ = served => {}
             () = upkeep => {}
         }
     }
 }
 
 /// Binds the private listener, with a word of warning where nobody could use it.
-pub async fn bind(addr: SocketAddr, token: Option<&Secret>) -> io::Result<TcpListener> {
-    if !addr.ip().is_loopback() && token.is_none() {
-        tracing::warn!(%addr, "the admin listener is open to the network but answers this machine only: set admin.token");
+pub async fn bind(addr: SocketAddr, config: &config::Admin) -> io::Result<TcpListener> {
+    if !addr.ip().is_loopback() && !(config.token.is_some() && config.token_over_http) {
+        tracing::warn!(
+            %addr,
+            "admin.http is open to the network but answers this machine only: set admin.token and admin.https (or \
+             admin.token_over_http, where the network is private)"
+        );
     }
     TcpListener::bind(addr).await
 }
 
 #[derive(Clone)]
-struct Page(Arc<Admin>);
+struct Page {
+    admin: Arc<Admin>,
+    wire: Wire,
+}
 
 impl Handler for Page {
-    async fn handle(&self, request: Parts, peer: SocketAddr) -> Response<Body> {
-        match refuse(&request.headers, peer.ip(), self.0.token.as_ref()) {
+    async fn handle(&self, mut request: Parts, peer: SocketAddr) -> Response<Body> {
+        request.extensions.insert(self.wire);
+        let Admin { token, token_over_http, .. } = &*self.admin;
+        let private = self.wire == Wire::Tls || *token_over_http;
+        match refuse(&request.headers, peer.ip(), private, token.as_ref()) {
             Some(refusal) => refusal,
-            None => self.0.answer(request).await,
+            None => self.admin.answer(request).await,
         }
     }
 
@@ -134,15 +172,21 @@ impl Admin {
     }
 }
 
-/// Who may ask: who has the token; without it this machine, but not a page in its browser. Gives the refusal of others.
-fn refuse(headers: &HeaderMap, peer: IpAddr, token: Option<&Secret>) -> Option<Response<Body>> {
+/// Who may ask: who has the token, from other machines only by a way that is private; without it this machine, but not a
+/// page in its browser. Gives the refusal of others.
+fn refuse(headers: &HeaderMap, peer: IpAddr, private: bool, token: Option<&Secret>) -> Option<Response<Body>> {
+    let here = peer.to_canonical().is_loopback();
+    if !here && !private && token.is_some() {
+        let words = "from another machine this listener answers over TLS only: see admin.https";
+        return Some(error(StatusCode::FORBIDDEN, words));
+    }
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given =
         given.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     if let (Some(token), Some((_, given))) = (token, given) {
         return (!token.matches(given.trim())).then(|| unauthorized("this is not admin.token"));
     }
-    if !peer.to_canonical().is_loopback() {
+    if !here {
         return Some(match token {
             Some(_) => unauthorized("from another machine send \"Authorization: Bearer TOKEN\" with admin.token"),
             None => error(
@@ -195,14 +239,19 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     fn check(peer: &str, token: Option<&str>, headers: &[(&str, &str)], expected: u16) {
+        check_over(Wire::Tls, peer, token, headers, expected);
+    }
+
+    fn check_over(wire: Wire, peer: &str, token: Option<&str>, headers: &[(&str, &str)], expected: u16) {
         let mut request = http::Request::builder();
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let refusal = refuse(&parts.headers, peer.parse().unwrap(), token.map(Secret::new).as_ref());
+        let private = wire == Wire::Tls;
+        let refusal = refuse(&parts.headers, peer.parse().unwrap(), private, token.map(Secret::new).as_ref());
         let status = refusal.map_or(200, |refusal| refusal.status().as_u16());
-        assert_eq!(status, expected, "{peer} {token:?} {headers:?}");
+        assert_eq!(status, expected, "{wire:?} {peer} {token:?} {headers:?}");
     }
 
     #[test]
@@ -223,6 +272,16 @@ mod tests {
     }
 
     #[test]
+    fn from_other_machines_the_token_counts_over_tls_only() {
+        for (peer, expected) in [("127.0.0.1", 200), ("::1", 200), ("192.0.2.1", 403), ("2001:db8::1", 403)] {
+            check_over(Wire::Plain, peer, Some("t"), &[("authorization", "Bearer t")], expected);
+        }
+        // Who is refused is not told whether the token was right.
+        check_over(Wire::Plain, "192.0.2.1", Some("t"), &[("authorization", "Bearer x")], 403);
+        check_over(Wire::Plain, "192.0.2.1", None, &[], 403);
+    }
+
+    #[test]
     fn pages_in_a_local_browser_may_not_ask() {
         for host in ["127.0.0.1:9091", "127.0.0.1", "[::1]:9091", "[::1]", "localhost:9091", "LocalHost"] {
             check("127.0.0.1", None, &[("host", host)], 200);
@@ -235,7 +294,7 @@ mod tests {
 
     fn admin() -> (Admin, Latch) {
         let latch = Latch::default();
-        let mut admin = Admin::new(None, Metrics::detached(), latch.clone());
+        let mut admin = Admin::new(&config::Admin::default(), Metrics::detached(), latch.clone());
         admin.stat("origin", || serde_json::json!({"streams": 2}));
         admin.stat("edge", || serde_json::json!({"cached": 1}));
         admin.control(Box::new(|request| {

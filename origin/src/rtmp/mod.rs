@@ -15,7 +15,7 @@ pub mod session;
 mod testkit;
 
 pub use connection::{Ended, run};
-pub use listener::serve;
+pub use listener::{Listeners, serve};
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ pub mod parse;
 mod probe;
 mod report;
 pub mod rules;
+mod watcher;
 
 #[cfg(test)]
 mod fixture;
@@ -17,6 +18,8 @@ mod fixture;
 mod tests;
 
 pub use report::{Finding, Outcome, Report, Status, judge};
+
+pub use watcher::{Change, Event, Watcher};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -89,13 +92,8 @@ pub enum CannotLook {
         why: String,
     },
     /// The certificates could not be used.
-    #[error("cannot use the certificates of {file}: {why}")]
-    Certificates {
-        /// The file, or the system's store.
-        file: String,
-        /// What is wrong.
-        why: String,
-    },
+    #[error(transparent)]
+    Certificates(#[from] crate::trust::BadCertificates),
     /// A rule that can't be accepted.
     #[error("{id:?} cannot be accepted: {why}")]
     Accept {

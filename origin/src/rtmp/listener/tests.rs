@@ -15,7 +15,8 @@ struct Running {
 async fn start(ingest: Arc<FakeIngest>, limits: Limits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let task = tokio::spawn(serve(listener, ingest, limits, shutdown.clone()));
+    let listeners = Listeners { plain: listener, secure: None };
+    let task = tokio::spawn(serve(listeners, ingest, limits, shutdown.clone()));
     Running { address, shutdown, task }
 }
 

@@ -1,0 +1,620 @@
+//! One viewer as a pure state machine: answers and time in, requests and what happened out.
+//!
+//! It does what a player does: takes a rung and the sound that goes with it, begins near the live edge (or back in the
+//! window), reads ahead up to a goal, reloads playlists as they offer it, changes rungs, plays against a clock. It holds no
+//! media: of every piece only the length counts.
+
+mod abr;
+mod errand;
+mod playback;
+#[cfg(test)]
+mod tests;
+mod track;
+
+use super::ask::{Ask, Content, Directives, Failure, Kind, Place, Reply, Resource};
+use super::listing::{Ladder, Listing};
+use abr::Abr;
+use errand::Errand;
+use playback::{Ahead, Playback, Turn};
+use std::sync::Arc;
+use track::{Loading, Piece, Step, Track};
+
+/// How long an answer may take that the server doesn't hold, in seconds.
+const ANSWER_S: f64 = 10.0;
+
+/// How many target durations a server may hold a request beside that.
+const HELD_TARGETS: f64 = 3.0;
+
+/// After how many failures in a row a piece of a live stream is passed over.
+const TRIES_MAX: u32 = 3;
+
+/// How often times and latency are told, in seconds.
+const TELL_EVERY_S: f64 = 1.0;
+
+/// How much faster than life who is a little late plays, how late that is, and what must be ahead of it; seconds.
+const CATCH_UP_RATE: f64 = 1.05;
+const LATE_S: f64 = 0.2;
+const CATCH_UP_AHEAD_S: f64 = 1.0;
+
+/// Which rung to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RungChoice {
+    /// By what the connection brings.
+    Auto,
+    /// The smallest.
+    Lowest,
+    /// The largest.
+    Highest,
+    /// This one, from 0 for the smallest; the largest if there are fewer.
+    Nth(usize),
+}
+
+/// How a viewer behaves.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) rung: RungChoice,
+    /// Parts and held reloads, where the stream has them.
+    pub(crate) low_latency: bool,
+    /// Parts that are only announced, too.
+    pub(crate) hints: bool,
+    /// How far back in the window it begins: 0 at the live edge, 1 at the oldest segment.
+    pub(crate) back: Option<f64>,
+    /// How much it reads ahead, in seconds.
+    pub(crate) goal_s: f64,
+    /// The moment 0 of all others, in seconds since 1970.
+    pub(crate) epoch: f64,
+}
+
+/// What is to be done, and what is to be told.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Get(Box<Ask>),
+    /// The answer to this request is not waited for any more.
+    Drop(u32),
+    Note(Note),
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Note {
+    /// The first picture, seconds after coming.
+    Started(f64),
+    /// A stall began.
+    Stalled,
+    /// A stall ended that was this long.
+    Resumed(f64),
+    /// Seconds played and stalled since the last note.
+    Times { played: f64, stalled: f64 },
+    /// Seconds behind what happens, at the live edge.
+    Latency(f64),
+    /// Seconds of media of this rung.
+    Loaded { rung: usize, seconds: f64 },
+    /// To another rung.
+    Switched { up: bool },
+    /// Missing media were jumped over.
+    Hole(f64),
+    /// A piece could not be had and was passed over.
+    Lost,
+    /// It had fallen out of the window and went back to the edge.
+    Fell,
+    /// It has seen the end.
+    Ended,
+}
+
+/// A viewer. Times are seconds of the caller's clock.
+pub(crate) struct Viewer {
+    settings: Settings,
+    entry: Place,
+    ladder: Option<Arc<Ladder>>,
+    entering: Errand,
+    rung: usize,
+    /// For which segment the rung has been chosen.
+    chosen: Option<u64>,
+    stalled_lately: bool,
+    tracks: Vec<Track>,
+    /// Tracks are placed on the media time.
+    seated: bool,
+    /// Nothing was to be added when it came.
+    recording: bool,
+    playback: Playback,
+    abr: Abr,
+    next_id: u32,
+    told: f64,
+    wake: f64,
+    outputs: Vec<Output>,
+    turns: Vec<Turn>,
+}
+
+impl Viewer {
+    pub(crate) fn new(settings: Settings, entry: Place, now: f64) -> Self {
+        let mut viewer = Self {
+            settings,
+            entry,
+            ladder: None,
+            entering: Errand::default(),
+            rung: 0,
+            chosen: None,
+            stalled_lately: false,
+            tracks: Vec::new(),
+            seated: false,
+            recording: false,
+            playback: Playback::new(now),
+            abr: Abr::default(),
+            next_id: 0,
+            told: now,
+            wake: now,
+            outputs: Vec::new(),
+            turns: Vec::new(),
+        };
+        viewer.plan(now);
+        viewer
+    }
+
+    /// What is to be done and told now.
+    pub(crate) fn take(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// When [`Viewer::wake`] is to be called unless an answer comes before.
+    pub(crate) fn next_wake(&self) -> f64 {
+        self.wake
+    }
+
+    /// It has seen everything.
+    pub(crate) fn over(&self) -> bool {
+        self.playback.ended()
+    }
+
+    /// Whether what it plays was complete when it came.
+    pub(crate) fn of_recording(&self) -> bool {
+        self.recording
+    }
+
+    /// Whether it has seen anything.
+    pub(crate) fn started(&self) -> bool {
+        self.playback.started()
+    }
+
+    /// Time has passed.
+    pub(crate) fn wake(&mut self, now: f64) {
+        self.pass(now);
+        self.plan(now);
+    }
+
+    /// An answer has come.
+    pub(crate) fn reply(&mut self, reply: &Reply) {
+        let now = reply.done;
+        self.pass(now);
+        if self.entering.is(reply.id) {
+            self.enter(reply);
+        } else if let Some(index) = self.tracks.iter().position(|track| track.reload.is(reply.id)) {
+            self.listed(index, reply);
+        } else if let Some(index) = self.tracks.iter().position(|track| track.fetch.is(reply.id)) {
+            self.fetched(index, reply);
+        }
+        self.plan(now);
+    }
+
+    /// It goes: tells what it has not told yet.
+    pub(crate) fn finish(&mut self, now: f64) {
+        self.pass(now);
+        self.playback.finish(&mut self.turns);
+        self.tell(now, true);
+    }
+
+    /// Moves the playback clock on with what was there.
+    fn pass(&mut self, now: f64) {
+        if self.seated {
+            self.catch_up(now);
+            let ahead = self.ahead();
+            self.playback.advance(now, ahead, &mut self.turns);
+        }
+    }
+
+    fn ahead(&self) -> Ahead {
+        let position = self.playback.position;
+        let last = self.tracks.iter().all(|track| track.complete);
+        let open = self.tracks.iter().filter(|track| !track.complete).map(|track| track.end);
+        let whole = self.tracks.iter().map(|track| track.end);
+        let until = if last { whole.fold(0.0, f64::max) } else { open.fold(f64::INFINITY, f64::min) };
+        let holes = self.tracks.iter().filter_map(|track| track.hole(position));
+        Ahead { until, last, hole: holes.min_by(|a, b| a.0.total_cmp(&b.0)) }
+    }
+
+    fn enter(&mut self, reply: &Reply) {
+        let Ok(Content::Ladder(ladder)) = &reply.result else {
+            self.entering.failed(reply.done);
+            return;
+        };
+        self.entering.done();
+        self.rung = self.wanted_rung(ladder, None);
+        let Some(rung) = ladder.rungs.get(self.rung) else { return };
+        // The sound stays the one that goes with the first rung.
+        let places = [Some(rung.place.clone()), rung.audio.clone()];
+        self.tracks = places.into_iter().flatten().map(Track::new).collect();
+        self.ladder = Some(Arc::clone(ladder));
+    }
+
+    fn wanted_rung(&self, ladder: &Ladder, now: Option<usize>) -> usize {
+        let last = ladder.rungs.len().saturating_sub(1);
+        match self.settings.rung {
+            RungChoice::Lowest => 0,
+            RungChoice::Highest => last,
+            RungChoice::Nth(index) => index.min(last),
+            RungChoice::Auto => {
+                self.abr.choose(ladder.rungs.iter().map(|rung| rung.bandwidth), now, self.stalled_lately)
+            }
+        }
+    }
+
+    /// A playlist has come, or has not.
+    fn listed(&mut self, index: usize, reply: &Reply) {
+        let now = reply.done;
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        let listing = match &reply.result {
+            Ok(Content::Listing(listing)) => Arc::clone(listing),
+            other => {
+                track.whole = matches!(other, Err(Failure::Delta));
+                track.reload.failed(now);
+                return;
+            }
+        };
+        track.reload.done();
+        track.whole = false;
+        let before = track.listing.as_ref().map(|before| before.progress());
+        // A cache may be behind another one.
+        if before.is_some_and(|before| listing.progress() <= before) {
+            track.stale = track.stale.saturating_add(1);
+            track.heard = now;
+            return;
+        }
+        let turned = before.is_none() && track.cursor.is_some();
+        (track.listing, track.heard, track.stale) = (Some(Arc::clone(&listing)), now, 0);
+        if turned
+            && let Some(msn) = track.end_date().and_then(|date| listing.dated(date))
+        {
+            track.cursor = Some(track::Cursor::at(msn));
+        }
+        self.hint_answered(index, now);
+    }
+
+    /// Looks whether the part that was asked for before it was listed is the one that came to be.
+    fn hint_answered(&mut self, index: usize, now: f64) {
+        let low_latency = self.settings.low_latency;
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        let Some(place) = track.loading.as_ref().filter(|l| l.piece.kind == Kind::Hint).map(|l| l.piece.resource.place.clone())
+        else {
+            return;
+        };
+        while let Step::Pass(after) = track.step(low_latency, true) {
+            track.move_to(after, 0.0);
+        }
+        match track.step(low_latency, true) {
+            Step::Load(piece) if piece.resource.place == place => {
+                if let Some(loading) = track.loading.as_mut().filter(|_| piece.kind == Kind::Part) {
+                    *loading = Loading { piece: Piece { kind: Kind::Hint, ..piece }, listed: now };
+                }
+            }
+            Step::Wait => {}
+            _ => {
+                // Something else came to be.
+                if let Some(id) = track.fetch.id() {
+                    self.outputs.push(Output::Drop(id));
+                }
+                (track.fetch, track.loading) = (Errand::default(), None);
+            }
+        }
+    }
+
+    /// A piece of media has come, or has not.
+    fn fetched(&mut self, index: usize, reply: &Reply) {
+        let (now, rung) = (reply.done, self.rung);
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        let Some(Loading { piece, listed }) = track.loading.take() else { return };
+        if reply.result.is_err() {
+            if piece.kind == Kind::Hint {
+                // What was announced is no promise; what is listed is asked for again.
+                track.refused = Some(piece.resource.place);
+                track.fetch.done();
+            } else if track.fetch.failed(now) >= TRIES_MAX && matches!(piece.kind, Kind::Segment | Kind::Part) {
+                track.append(piece.seconds, piece.after, true);
+                track.fetch.done();
+                self.outputs.push(Output::Note(Note::Lost));
+            }
+            return;
+        }
+        track.fetch.done();
+        match piece.kind {
+            Kind::Init | Kind::Key => track.has = piece.needs,
+            Kind::Hint if piece.seconds <= 0.0 => track.early = Some(piece.resource.place),
+            _ => track.append(piece.seconds, piece.after, false),
+        }
+        if matches!(piece.kind, Kind::Init | Kind::Key) {
+            return;
+        }
+        let began = if piece.kind == Kind::Hint { reply.first.max(listed) } else { reply.first };
+        self.abr.sample(reply.bytes, now - began);
+        if index == 0 && piece.seconds > 0.0 {
+            self.outputs.push(Output::Note(Note::Loaded { rung, seconds: piece.seconds }));
+        }
+    }
+
+    /// Asks for all that can be asked for, and says when to come again.
+    fn plan(&mut self, now: f64) {
+        self.wake = now + TELL_EVERY_S;
+        if self.over() {
+            self.tell(now, true);
+            return;
+        }
+        if self.ladder.is_none() && self.due(self.entering.due(), now) {
+            let resource = Resource { place: self.entry.clone(), range: None };
+            let id = self.ask(Kind::Multivariant, resource, None, None, ANSWER_S);
+            self.entering.sent(id);
+        }
+        for index in 0..self.tracks.len() {
+            self.plan_reload(index, now);
+        }
+        self.place();
+        for index in 0..self.tracks.len() {
+            self.plan_media(index, now);
+        }
+        if self.seated {
+            let ahead = self.ahead();
+            self.playback.begin(ahead, &mut self.turns);
+            self.wake = self.wake.min(self.playback.next(ahead).max(now));
+        }
+        self.tell(now, false);
+    }
+
+    /// Whether a moment has come; if not, comes again when it has.
+    fn due(&mut self, moment: f64, now: f64) -> bool {
+        if moment > now {
+            self.wake = self.wake.min(moment);
+        }
+        moment <= now
+    }
+
+    fn ask(
+        &mut self,
+        kind: Kind,
+        resource: Resource,
+        directives: Option<Directives>,
+        base: Option<Arc<Listing>>,
+        within_s: f64,
+    ) -> u32 {
+        self.next_id = self.next_id.wrapping_add(1);
+        let id = self.next_id;
+        self.outputs.push(Output::Get(Box::new(Ask { id, kind, resource, directives, base, within_s })));
+        id
+    }
+
+    fn plan_reload(&mut self, index: usize, now: f64) {
+        let Some(track) = self.tracks.get(index) else { return };
+        let resource = Resource { place: track.place.clone(), range: None };
+        let (mut due, mut kind, mut directives, mut base, mut within_s) =
+            (track.reload.due(), Kind::Playlist, None, None, ANSWER_S);
+        if let Some(listing) = &track.listing {
+            if listing.ended {
+                return;
+            }
+            if self.settings.low_latency && listing.blocks && track.stale == 0 {
+                let part = listing.part_s.map(|_| listing.open.parts.len() as u64);
+                let fresh = listing.skip_s.is_some_and(|until| now - track.heard < until / 2.0);
+                let skip = fresh && !track.whole;
+                kind = Kind::Reload;
+                directives = Some(Directives { msn: listing.open_msn(), part, skip });
+                base = skip.then(|| Arc::clone(listing));
+                within_s += HELD_TARGETS * listing.target_s;
+            } else {
+                let pause = if track.stale > 0 { listing.target_s / 2.0 } else { listing.target_s };
+                due = due.max(track.heard + pause);
+            }
+        }
+        if self.due(due, now) {
+            let id = self.ask(kind, resource, directives, base, within_s);
+            if let Some(track) = self.tracks.get_mut(index) {
+                track.reload.sent(id);
+            }
+        }
+    }
+
+    /// Chooses where to begin, once every track has its playlist.
+    fn place(&mut self) {
+        if self.seated || self.tracks.is_empty() || self.tracks.iter().any(|track| track.listing.is_none()) {
+            return;
+        }
+        let Some(listing) = self.tracks.first().and_then(|track| track.listing.clone()) else { return };
+        let edge = if listing.ended { 0.0 } else { self.hold_back(&listing) };
+        let room = (listing.length() - edge).max(0.0);
+        let back = match (self.settings.back, listing.ended) {
+            (Some(share), _) => edge + room * share,
+            (None, true) => listing.length(),
+            (None, false) => edge,
+        };
+        let (msn, into) = listing.before_end(back);
+        let date = listing.segment(msn).and_then(|segment| segment.date);
+        for (index, track) in self.tracks.iter_mut().enumerate() {
+            let Some(own) = track.listing.as_ref().filter(|_| index > 0) else {
+                track.seat(msn, 0.0);
+                continue;
+            };
+            let msn = date.and_then(|date| own.dated(date)).unwrap_or(msn).clamp(own.first, own.open_msn());
+            let start = own.segment(msn).and_then(|segment| segment.date);
+            let off = date.zip(start).map_or(0.0, |(date, start)| start - date);
+            track.seat(msn, off);
+        }
+        self.playback.seek(into, &mut self.turns);
+        self.recording = listing.ended && !self.playback.started();
+        self.seated = true;
+    }
+
+    /// How far from the live edge to play, in seconds.
+    fn hold_back(&self, listing: &Listing) -> f64 {
+        let parts = listing.part_hold_back_s.filter(|_| self.settings.low_latency && listing.part_s.is_some());
+        parts.unwrap_or(listing.hold_back_s)
+    }
+
+    fn plan_media(&mut self, index: usize, now: f64) {
+        let (low_latency, hints) = (self.settings.low_latency, self.settings.hints);
+        loop {
+            let Some(track) = self.tracks.get_mut(index).filter(|_| self.seated) else { return };
+            if track.loading.is_some() || track.complete {
+                return;
+            }
+            match track.step(low_latency, hints) {
+                Step::Wait => return,
+                Step::End => {
+                    track.complete = true;
+                    return;
+                }
+                Step::Pass(after) => track.move_to(after, 0.0),
+                Step::Hole(seconds, after) => track.append(seconds, after, true),
+                Step::Came(seconds, after) => {
+                    track.append(seconds, after, false);
+                    if index == 0 {
+                        let rung = self.rung;
+                        self.outputs.push(Output::Note(Note::Loaded { rung, seconds }));
+                    }
+                }
+                Step::Lost => {
+                    self.outputs.push(Output::Note(Note::Fell));
+                    self.seated = false;
+                    // Whoever was back in the window has seen that it does not last.
+                    self.settings.back = None;
+                    self.forget();
+                    self.place();
+                    // The other track, too.
+                    self.wake = now;
+                }
+                Step::Load(piece) => {
+                    let begins = (index, track.cursor.map_or(1, |cursor| cursor.part)) == (0, 0);
+                    if begins && self.turn(now) {
+                        return;
+                    }
+                    self.load(index, piece, now);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Media that are under way are not waited for any more.
+    fn forget(&mut self) {
+        for track in &mut self.tracks {
+            if let (Some(id), Some(_)) = (track.fetch.id(), track.loading.take()) {
+                self.outputs.push(Output::Drop(id));
+            }
+            track.fetch = Errand::default();
+        }
+    }
+
+    /// Goes over to another rung before a segment, if another is better; whether it does.
+    fn turn(&mut self, now: f64) -> bool {
+        let (Some(ladder), Some(track)) = (self.ladder.clone(), self.tracks.first_mut()) else { return false };
+        let msn = track.cursor.map(|cursor| cursor.msn);
+        if self.chosen == msn || track.fetch.due() > now {
+            return false;
+        }
+        self.chosen = msn;
+        // Nothing was measured for the first segment, for which a rung has been chosen already.
+        let first = !self.playback.started();
+        let wanted = if first { self.rung } else { self.wanted_rung(&ladder, Some(self.rung)) };
+        self.stalled_lately = false;
+        let Some(rung) = ladder.rungs.get(wanted).filter(|_| wanted != self.rung) else { return false };
+        let Some(track) = self.tracks.first_mut() else { return false };
+        if let Some(id) = track.reload.id() {
+            self.outputs.push(Output::Drop(id));
+        }
+        track.turn_to(rung.place.clone());
+        self.outputs.push(Output::Note(Note::Switched { up: wanted > self.rung }));
+        self.rung = wanted;
+        self.plan_reload(0, now);
+        true
+    }
+
+    /// Asks for a piece, or for what it needs first, if there is room before the goal.
+    fn load(&mut self, index: usize, piece: Piece, now: f64) {
+        let position = self.playback.position;
+        let Some(track) = self.tracks.get(index) else { return };
+        let due = track.fetch.due().max(now + track.end - position - self.settings.goal_s);
+        let kinds = [Kind::Init, Kind::Key];
+        let missing = piece.needs.iter().zip(&track.has).zip(kinds).find(|((need, has), _)| need.is_some() && need != has);
+        let first = missing.and_then(|((need, _), kind)| Some((kind, need.as_deref()?.clone())));
+        let has = track.has.clone();
+        let target_s = track.listing.as_ref().map_or(0.0, |listing| listing.target_s);
+        if !self.due(due, now) {
+            return;
+        }
+        let piece = match first {
+            // Whoever has an init segment for this key needs none for the next.
+            Some((Kind::Init, resource)) => {
+                let needs = [piece.needs.into_iter().next().flatten(), has.into_iter().nth(1).flatten()];
+                Piece { kind: Kind::Init, resource, needs, ..piece }
+            }
+            Some((kind, resource)) => Piece { kind, resource, ..piece },
+            None => piece,
+        };
+        let held = if piece.kind == Kind::Hint { HELD_TARGETS * target_s } else { 0.0 };
+        let id = self.ask(piece.kind, piece.resource.clone(), None, None, ANSWER_S.max(2.0 * target_s) + held);
+        if let Some(track) = self.tracks.get_mut(index) {
+            track.fetch.sent(id);
+            track.loading = Some(Loading { piece, listed: f64::NEG_INFINITY });
+        }
+    }
+
+    /// Sets the pace: a little faster for who is a little late at the live edge, as players do.
+    fn catch_up(&mut self, now: f64) {
+        self.playback.rate = 1.0;
+        let Some(late) = self.lateness(now) else { return };
+        let ahead = self.ahead().until - self.playback.position;
+        let target_s = self.tracks.first().and_then(|track| track.listing.as_ref()).map_or(0.0, |listing| listing.target_s);
+        if self.settings.low_latency && (LATE_S..target_s).contains(&late) && ahead > CATCH_UP_AHEAD_S {
+            self.playback.rate = CATCH_UP_RATE;
+        }
+    }
+
+    /// Seconds farther behind what happens than it need be.
+    fn lateness(&mut self, now: f64) -> Option<f64> {
+        let behind = self.latency(now)?;
+        let listing = self.tracks.first()?.listing.as_ref()?;
+        Some(behind - self.hold_back(listing))
+    }
+
+    /// Seconds behind what happens, for a viewer of what is live.
+    fn latency(&mut self, now: f64) -> Option<f64> {
+        let (position, epoch) = (self.playback.position, self.settings.epoch);
+        let track = self.tracks.first_mut()?;
+        if !self.playback.started() || self.settings.back.is_some() || track.listing.as_ref()?.ended {
+            return None;
+        }
+        Some(epoch + now - track.date_of(position)?)
+    }
+
+    /// Tells what became of playback; times and latency only now and then.
+    fn tell(&mut self, now: f64, all: bool) {
+        for turn in std::mem::take(&mut self.turns) {
+            let note = match turn {
+                Turn::Started(seconds) => Note::Started(seconds),
+                Turn::Stalled => Note::Stalled,
+                Turn::Resumed(seconds) => Note::Resumed(seconds),
+                Turn::Jumped(seconds) => Note::Hole(seconds),
+                Turn::Ended => Note::Ended,
+            };
+            self.stalled_lately |= note == Note::Stalled;
+            self.outputs.push(Output::Note(note));
+        }
+        if !all && now - self.told < TELL_EVERY_S {
+            return;
+        }
+        self.told = now;
+        let (played, stalled) = self.playback.take_times();
+        if played > 0.0 || stalled > 0.0 {
+            self.outputs.push(Output::Note(Note::Times { played, stalled }));
+        }
+        if self.playback.playing()
+            && let Some(latency) = self.latency(now)
+        {
+            self.outputs.push(Output::Note(Note::Latency(latency)));
+        }
+    }
+}
