@@ -23,9 +23,13 @@ async fn fifty_viewers_watch_a_live_stream_and_the_objective_is_met() {
     for kind in ["multivariant", "playlist", "reload", "init", "segment", "part", "hint"] {
         assert!(report["requests"][kind]["count"].as_u64() > Some(0), "nothing of {kind}: {text}");
     }
-    assert_eq!((&report["viewers"]["came"], &report["rungs"][1]["name"].as_str().map(|name| name.starts_with("480x240"))), (&50.into(), &Some(true)));
+    assert_eq!(
+        (&report["viewers"]["came"], &report["rungs"][1]["name"].as_str().map(|name| name.starts_with("480x240"))),
+        (&50.into(), &Some(true))
+    );
 
-    let missed = e2e::run(&["load", &url, "--viewers", "1", "--duration", "1", "--quiet", "--objective", "started<1%"]).await;
+    let missed =
+        e2e::run(&["load", &url, "--viewers", "1", "--duration", "1", "--quiet", "--objective", "started<1%"]).await;
     assert_eq!(missed.status.code(), Some(1));
     let nobody = viewer.url("/hls/nobody.m3u8");
     assert_eq!(e2e::run(&["load", &nobody]).await.status.code(), Some(2));

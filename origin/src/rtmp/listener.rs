@@ -1,14 +1,14 @@
 //! The accept loop: lets connections in, counts them, waits for all of them at the end. Knows nothing of RTMP.
 
-use super::connection::{self, Ended};
 use super::Limits;
+use super::connection::{self, Ended};
 use crate::ingest::Ingest;
+use service::tls::Tls;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use service::tls::Tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -139,10 +139,20 @@ impl Watcher {
             }
         };
         let one = |value: String| [(String::new(), value)];
-        metric("live360_lint_up", "gauge", "Whether the last look found the stream.", &one(u8::from(self.lost.is_none()).to_string()));
+        metric(
+            "live360_lint_up",
+            "gauge",
+            "Whether the last look found the stream.",
+            &one(u8::from(self.lost.is_none()).to_string()),
+        );
         metric("live360_lint_looks_total", "counter", "Looks that found the stream.", &one(self.looks.to_string()));
         metric("live360_lint_failed_looks_total", "counter", "Looks that did not.", &one(self.failed.to_string()));
-        metric("live360_lint_last_look_timestamp_seconds", "gauge", "When the last look ended.", &one(self.last.as_secs().to_string()));
+        metric(
+            "live360_lint_last_look_timestamp_seconds",
+            "gauge",
+            "When the last look ended.",
+            &one(self.last.as_secs().to_string()),
+        );
         let broken = self.broken.iter().map(|(rule, level)| {
             let level = if *level == Level::Must { "must" } else { "should" };
             (format!(",rule=\"{rule}\",level=\"{level}\""), "1".to_owned())

@@ -348,7 +348,9 @@ mod tests {
     #[test]
     fn places_in_time_are_found_from_the_end_and_by_date() {
         let listing = read(LIVE, None).unwrap();
-        for (seconds, expected) in [(0.0, (13, 0.5)), (0.5, (13, 0.0)), (1.5, (12, 1.0)), (6.5, (10, 0.0)), (99.0, (10, 0.0))] {
+        for (seconds, expected) in
+            [(0.0, (13, 0.5)), (0.5, (13, 0.0)), (1.5, (12, 1.0)), (6.5, (10, 0.0)), (99.0, (10, 0.0))]
+        {
             assert_eq!(listing.before_end(seconds), expected, "{seconds}");
         }
         for (date, expected) in [(10.2, Some(10)), (13.4, Some(12)), (16.0, Some(13)), (18.0, None), (0.0, None)] {
@@ -376,7 +378,8 @@ mod tests {
             #EXT-X-STREAM-INF:BANDWIDTH=64000,CODECS=\"mp4a.40.2\"\na.m3u8\n";
         let ladder = Ladder::read(text, &place("http://h/d/m.m3u8")).unwrap();
         let rungs: Vec<_> = ladder.rungs.iter().map(|rung| (rung.name.as_str(), rung.place.to_string())).collect();
-        let expected = [("480x240 300k", "http://h/w.m3u8".to_owned()), ("960x480 900k", "http://h/d/v.m3u8".to_owned())];
+        let expected =
+            [("480x240 300k", "http://h/w.m3u8".to_owned()), ("960x480 900k", "http://h/d/v.m3u8".to_owned())];
         assert_eq!(rungs, expected);
         let sound = ladder.rungs.iter().map(|rung| rung.audio.as_ref().map(Place::to_string)).collect::<Vec<_>>();
         assert_eq!(sound, [None, Some("http://h/d/a.m3u8".to_owned())]);

@@ -126,8 +126,10 @@ pub enum CannotRun {
         allowed: String,
     },
     /// Not this machine.
-    #[error("{url} is at {address}, which is not this machine. Load only what is yours to load: to say that it is, give \
-             --i-may-load-this-host")]
+    #[error(
+        "{url} is at {address}, which is not this machine. Load only what is yours to load: to say that it is, give \
+             --i-may-load-this-host"
+    )]
     NotHere {
         /// The address.
         url: String,
@@ -178,7 +180,8 @@ pub async fn run(
 }
 
 fn check(options: &Options) -> Result<(), CannotRun> {
-    let bounds = |option, good: bool, allowed: String| if good { Ok(()) } else { Err(CannotRun::Option { option, allowed }) };
+    let bounds =
+        |option, good: bool, allowed: String| if good { Ok(()) } else { Err(CannotRun::Option { option, allowed }) };
     let (viewers, threads) = (options.viewers, options.threads);
     bounds("--viewers", (1..=VIEWERS_MAX).contains(&viewers), format!("allowed is 1 to {VIEWERS_MAX}"))?;
     bounds("--threads", (1..=THREADS_MAX).contains(&threads), format!("allowed is 1 to {THREADS_MAX}"))?;

@@ -163,8 +163,13 @@ impl Pool {
 
     /// Asks and waits for the whole answer, as long as the request may take. Dropped, it takes its connection along.
     pub(super) async fn fetch(&self, ask: &Ask) -> Fetched {
-        let mut fetched =
-            Fetched { first: self.net.now(), bytes: 0, text: Bytes::new(), gzip: false, outcome: Err(Failure::Timeout) };
+        let mut fetched = Fetched {
+            first: self.net.now(),
+            bytes: 0,
+            text: Bytes::new(),
+            gzip: false,
+            outcome: Err(Failure::Timeout),
+        };
         let within = Duration::try_from_secs_f64(ask.within_s).unwrap_or(CONNECT);
         let outcome = tokio::time::timeout(within, self.ask(ask, &mut fetched)).await;
         fetched.outcome = outcome.unwrap_or(Err(Failure::Timeout));
@@ -224,7 +229,7 @@ impl Pool {
         }
         let mut idle = self.idle.borrow_mut();
         idle.retain(|(_, sender)| !sender.is_closed());
-        let last = idle.iter().rposition(|(other, sender)| other == origin && sender.is_ready())?;
+        let last = idle.iter().rposition(|(other, _)| other == origin)?;
         Some(Sender::One(idle.swap_remove(last).1))
     }
 
@@ -264,6 +269,8 @@ impl Pool {
 async fn send(sender: &mut Sender, ask: &Ask) -> hyper::Result<Response<Incoming>> {
     match sender {
         Sender::One(sender) => {
+            // The answer before may have been read a moment ago.
+            sender.ready().await?;
             let mut request = request(ask, Uri::from(ask.target()));
             if let Ok(host) = HeaderValue::from_str(&ask.resource.place.origin.authority) {
                 request.headers_mut().insert(HOST, host);

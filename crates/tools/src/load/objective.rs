@@ -100,8 +100,7 @@ impl FromStr for Objective {
 fn condition(text: &str) -> Result<Condition, BadObjective> {
     let text = text.trim();
     let bad = |why| BadObjective { text: text.to_owned(), why };
-    let relations =
-        [("<=", Relation::AtMost), (">=", Relation::AtLeast), ("<", Relation::Less), (">", Relation::More)];
+    let relations = [("<=", Relation::AtMost), (">=", Relation::AtLeast), ("<", Relation::Less), (">", Relation::More)];
     let split = relations.into_iter().find_map(|(sign, relation)| {
         let (name, value) = text.split_once(sign)?;
         Some((name.trim(), relation, value.trim()))

@@ -235,8 +235,16 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let viewers = &self.viewers;
-        writeln!(f, "{}\n{} places for viewers, {} came, {:.1} s\n", self.url, viewers.places, viewers.came, self.seconds)?;
-        writeln!(f, "{:<14}{:>10}{:>8}{:>12}{:>11}{:>11}{:>11}", "requests", "count", "errors", "MB", "p50", "p95", "p99")?;
+        writeln!(
+            f,
+            "{}\n{} places for viewers, {} came, {:.1} s\n",
+            self.url, viewers.places, viewers.came, self.seconds
+        )?;
+        writeln!(
+            f,
+            "{:<14}{:>10}{:>8}{:>12}{:>11}{:>11}{:>11}",
+            "requests", "count", "errors", "MB", "p50", "p95", "p99"
+        )?;
         for (kind, requests) in &self.requests {
             let errors: u64 = requests.errors.values().sum();
             let megabytes = requests.bytes as f64 / 1e6;
@@ -246,16 +254,33 @@ impl fmt::Display for Report {
                 writeln!(f, "  {cause}: {count}")?;
             }
         }
-        let (total, share) = (&self.total, |share: Option<f64>| share.map_or("–".to_owned(), |s| format!("{:.3} %", s * 100.0)));
+        let (total, share) =
+            (&self.total, |share: Option<f64>| share.map_or("–".to_owned(), |s| format!("{:.3} %", s * 100.0)));
         let megabytes = total.bytes as f64 / 1e6;
-        writeln!(f, "{:<14}{:>10}{:>8}{megabytes:>12.1}  {:.1} Mbit/s, {} connections\n", "all", total.requests, total.errors, total.bits_per_s / 1e6, total.connections)?;
+        writeln!(
+            f,
+            "{:<14}{:>10}{:>8}{megabytes:>12.1}  {:.1} Mbit/s, {} connections\n",
+            "all",
+            total.requests,
+            total.errors,
+            total.bits_per_s / 1e6,
+            total.connections
+        )?;
         writeln!(f, "{:<44}{:>11}{:>11}{:>11}", "viewers", "p50", "p95", "p99")?;
-        for (name, percentiles) in
-            [("start-up", &viewers.startup_s), ("live latency", &viewers.latency_s), ("length of stalls", &viewers.stall_s)]
-        {
+        for (name, percentiles) in [
+            ("start-up", &viewers.startup_s),
+            ("live latency", &viewers.latency_s),
+            ("length of stalls", &viewers.stall_s),
+        ] {
             writeln!(f, "{name:<44}{}", Row(percentiles))?;
         }
-        writeln!(f, "started {}, stalled {} of the time, {} stalls", share(viewers.started), share(viewers.stall_ratio), viewers.stalls)?;
+        writeln!(
+            f,
+            "started {}, stalled {} of the time, {} stalls",
+            share(viewers.started),
+            share(viewers.stall_ratio),
+            viewers.stalls
+        )?;
         writeln!(
             f,
             "rungs up {} and down {}, {:.1} s missing, {} pieces lost, {} fell out of the window, {} saw the end",

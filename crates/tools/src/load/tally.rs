@@ -176,7 +176,8 @@ impl Tally {
         for (mine, theirs) in histograms.into_iter().chain([(&mut self.stalls, &other.stalls)]) {
             let _ = mine.add(theirs);
         }
-        let counts = [(&mut self.came, other.came), (&mut self.judged, other.judged), (&mut self.started, other.started)];
+        let counts =
+            [(&mut self.came, other.came), (&mut self.judged, other.judged), (&mut self.started, other.started)];
         let more = [(&mut self.up, other.up), (&mut self.down, other.down), (&mut self.lost, other.lost)];
         let last = [(&mut self.fell, other.fell), (&mut self.ended, other.ended)];
         for (mine, theirs) in counts.into_iter().chain(more).chain(last) {

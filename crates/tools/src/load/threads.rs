@@ -76,7 +76,8 @@ pub(super) async fn run(
     }
     let seconds = plan.began.elapsed().as_secs_f64();
     plan.stop.cancel();
-    let joined = tokio::task::spawn_blocking(|| handles.into_iter().map(std::thread::JoinHandle::join).collect::<Vec<_>>());
+    let joined =
+        tokio::task::spawn_blocking(|| handles.into_iter().map(std::thread::JoinHandle::join).collect::<Vec<_>>());
     let joined = tokio::time::timeout(PATIENCE, joined).await;
     let defect = || std::io::Error::other("a thread of viewers failed, which is a defect of this tool");
     let joined = joined.map_err(|_| defect())?.map_err(|_| defect())?;

@@ -205,9 +205,9 @@ impl Viewer {
     /// Moves the playback clock on with what was there.
     fn pass(&mut self, now: f64) {
         if self.seated {
-            self.catch_up(now);
             let ahead = self.ahead();
             self.playback.advance(now, ahead, &mut self.turns);
+            self.catch_up(now);
         }
     }
 
@@ -270,9 +270,7 @@ impl Viewer {
         }
         let turned = before.is_none() && track.cursor.is_some();
         (track.listing, track.heard, track.stale) = (Some(Arc::clone(&listing)), now, 0);
-        if turned
-            && let Some(msn) = track.end_date().and_then(|date| listing.dated(date))
-        {
+        if turned && let Some(msn) = track.end_date().and_then(|date| listing.dated(date)) {
             track.cursor = Some(track::Cursor::at(msn));
         }
         self.hint_answered(index, now);
@@ -282,7 +280,8 @@ impl Viewer {
     fn hint_answered(&mut self, index: usize, now: f64) {
         let low_latency = self.settings.low_latency;
         let Some(track) = self.tracks.get_mut(index) else { return };
-        let Some(place) = track.loading.as_ref().filter(|l| l.piece.kind == Kind::Hint).map(|l| l.piece.resource.place.clone())
+        let Some(place) =
+            track.loading.as_ref().filter(|l| l.piece.kind == Kind::Hint).map(|l| l.piece.resource.place.clone())
         else {
             return;
         };
@@ -355,15 +354,25 @@ impl Viewer {
             self.plan_reload(index, now);
         }
         self.place();
+        self.begin();
         for index in 0..self.tracks.len() {
             self.plan_media(index, now);
         }
+        // Holes and ends are found while looking for what to fetch.
+        self.begin();
         if self.seated {
             let ahead = self.ahead();
-            self.playback.begin(ahead, &mut self.turns);
             self.wake = self.wake.min(self.playback.next(ahead).max(now));
         }
         self.tell(now, false);
+    }
+
+    /// Plays on, if there is enough.
+    fn begin(&mut self) {
+        if self.seated {
+            let ahead = self.ahead();
+            self.playback.begin(ahead, &mut self.turns);
+        }
     }
 
     /// Whether a moment has come; if not, comes again when it has.
@@ -538,7 +547,8 @@ impl Viewer {
         let Some(track) = self.tracks.get(index) else { return };
         let due = track.fetch.due().max(now + track.end - position - self.settings.goal_s);
         let kinds = [Kind::Init, Kind::Key];
-        let missing = piece.needs.iter().zip(&track.has).zip(kinds).find(|((need, has), _)| need.is_some() && need != has);
+        let missing =
+            piece.needs.iter().zip(&track.has).zip(kinds).find(|((need, has), _)| need.is_some() && need != has);
         let first = missing.and_then(|((need, _), kind)| Some((kind, need.as_deref()?.clone())));
         let has = track.has.clone();
         let target_s = track.listing.as_ref().map_or(0.0, |listing| listing.target_s);
@@ -562,12 +572,13 @@ impl Viewer {
         }
     }
 
-    /// Sets the pace: a little faster for who is a little late at the live edge, as players do.
+    /// Sets the pace from now on: a little faster for who is a little late at the live edge, as players do.
     fn catch_up(&mut self, now: f64) {
         self.playback.rate = 1.0;
         let Some(late) = self.lateness(now) else { return };
         let ahead = self.ahead().until - self.playback.position;
-        let target_s = self.tracks.first().and_then(|track| track.listing.as_ref()).map_or(0.0, |listing| listing.target_s);
+        let target_s =
+            self.tracks.first().and_then(|track| track.listing.as_ref()).map_or(0.0, |listing| listing.target_s);
         if self.settings.low_latency && (LATE_S..target_s).contains(&late) && ahead > CATCH_UP_AHEAD_S {
             self.playback.rate = CATCH_UP_RATE;
         }

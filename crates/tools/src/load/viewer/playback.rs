@@ -63,7 +63,8 @@ impl Playback {
         let mut left = (now - self.at).max(0.0);
         self.at = now.max(self.at);
         while self.state == State::Playing && left > 0.0 {
-            let until = ahead.hole.filter(|hole| hole.0 >= self.position).map_or(ahead.until, |hole| hole.0.min(ahead.until));
+            let until =
+                ahead.hole.filter(|hole| hole.0 >= self.position).map_or(ahead.until, |hole| hole.0.min(ahead.until));
             let can = ((until - self.position) / self.rate).max(0.0);
             let moved = left.min(can);
             self.position += moved * self.rate;
@@ -107,7 +108,8 @@ impl Playback {
 
     /// Jumps over a hole that begins here.
     fn jump(&mut self, ahead: Ahead, turns: &mut Vec<Turn>) -> bool {
-        let Some((from, to)) = ahead.hole.filter(|hole| hole.0 <= self.position + 1e-6 && hole.1 > self.position) else {
+        let Some((from, to)) = ahead.hole.filter(|hole| hole.0 <= self.position + 1e-6 && hole.1 > self.position)
+        else {
             return false;
         };
         // What follows must be there, or this is the end of what is.
