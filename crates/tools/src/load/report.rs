@@ -20,7 +20,7 @@ pub struct Report {
     /// The viewers and what they saw.
     pub viewers: Viewers,
     /// Requests by kind; kinds of which there were none are left out.
-    pub requests: BTreeMap<&'static str, Requests>,
+    pub requests: BTreeMap<Kind, Requests>,
     /// What is left of them in one line.
     pub total: Total,
     /// Seconds of media by rung, the smallest first.
@@ -181,7 +181,7 @@ impl Report {
         let requests = requests.map(|(kind, of_kind)| {
             let errors = of_kind.failures.iter().map(|(failure, count)| (failure.to_string(), *count)).collect();
             let took_s = Percentiles::of(&of_kind.took, 1e6);
-            (kind.word(), Requests { count: of_kind.requests, bytes: of_kind.bytes, errors, took_s })
+            (kind, Requests { count: of_kind.requests, bytes: of_kind.bytes, errors, took_s })
         });
         let total = Total {
             requests: tally.requests(),
@@ -248,7 +248,7 @@ impl fmt::Display for Report {
         for (kind, requests) in &self.requests {
             let errors: u64 = requests.errors.values().sum();
             let megabytes = requests.bytes as f64 / 1e6;
-            write!(f, "{kind:<14}{:>10}{errors:>8}{megabytes:>12.1}", requests.count)?;
+            write!(f, "{:<14}{:>10}{errors:>8}{megabytes:>12.1}", kind.word(), requests.count)?;
             writeln!(f, "{}", Row(&requests.took_s))?;
             for (cause, count) in &requests.errors {
                 writeln!(f, "  {cause}: {count}")?;

@@ -117,14 +117,14 @@ async fn load(options: Options) -> Result<Report, CannotRun> {
 async fn a_good_stream_is_watched_without_stalls_and_meets_its_objective() {
     let server = Server::start(Fault::None).await;
     for (version, threads) in [(Version::Auto, 2), (Version::Two, 1)] {
-        let objective = "started>=100%, errors<=0%, stalls<1, latency_p50>1s, segment_p50<5s";
+        let objective = "started>=100%, errors<=0%, stall_ratio<20%, latency_p50>1s, segment_p50<5s";
         let options = Options { version, threads, ..options(server.url("live.m3u8"), objective) };
         let report = load(options).await.unwrap();
         assert!(report.met(), "{report}");
         let connections = report.total.connections;
         assert!(version != Version::Two || connections == 20, "one each: {connections}");
-        assert!(report.requests["segment"].count > 60, "{report}");
-        assert_eq!(report.requests["multivariant"].count, 20, "{report}");
+        assert!(report.requests[&Kind::Segment].count > 60, "{report}");
+        assert_eq!(report.requests[&Kind::Multivariant].count, 20, "{report}");
         let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!(json["viewers"]["places"], 20);
         assert!(report.to_string().contains("met     started>=100%"), "{report}");
@@ -147,14 +147,14 @@ async fn errors_are_counted_by_kind_and_cause() {
     let server = Server::start(Fault::Missing).await;
     let report = load(options(server.url("live.m3u8"), "errors<1%")).await.unwrap();
     assert!(!report.met(), "{report}");
-    assert!(report.requests["segment"].errors["404"] > 0, "{report}");
-    assert!(report.requests["playlist"].errors.is_empty(), "{report}");
+    assert!(report.requests[&Kind::Segment].errors["404"] > 0, "{report}");
+    assert!(report.requests[&Kind::Playlist].errors.is_empty(), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recording_is_watched_again_and_again() {
     let server = Server::start(Fault::None).await;
-    let mut options = options(server.url("vod.m3u8"), "started>=100%, errors<=0%, stalls<1");
+    let mut options = options(server.url("vod.m3u8"), "started>=100%, errors<=0%, stall_ratio<20%");
     options.duration = Duration::from_secs(5);
     let report = load(options).await.unwrap();
     assert!(report.met() && report.viewers.ended >= 20 && report.viewers.came >= 40, "{report}");
@@ -175,7 +175,7 @@ async fn one_address_can_be_asked_again_and_again() {
     let mut options = options(server.url("init.mp4"), "errors<=0%, plain_p99<5s");
     (options.plain, options.sources, options.duration) = (true, sources, Duration::from_secs(1));
     let report = load(options).await.unwrap();
-    assert!(report.met() && report.requests["plain"].count > 100, "{report}");
+    assert!(report.met() && report.requests[&Kind::Plain].count > 100, "{report}");
     assert_eq!(report.total.connections, 20, "{report}");
 }
 
