@@ -54,7 +54,7 @@ use service::config::Config;
 use service::http::{self, Limits};
 use service::shutdown::DRAIN_WITHIN;
 use service::telemetry::Series;
-use service::tls::{Facts, Tls, TlsError};
+use service::tls::Tls;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -84,9 +84,6 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
-    /// There is no TLS as the config asks for it.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// The store of recordings can't be opened.
     #[error("storage.egress: {0}")]
     Store(#[from] store::Error),
@@ -104,11 +101,7 @@ pub enum Error {
 impl Error {
     /// Whether the config must be mended, and not the machine.
     pub fn is_the_configs(&self) -> bool {
-        match self {
-            Self::Tls(error) => error.is_the_configs(),
-            Self::NoSecrets(_) => true,
-            _ => false,
-        }
+        matches!(self, Self::NoSecrets(_))
     }
 }
 
@@ -139,7 +132,13 @@ impl Edge {
     /// Listens on `edge.http`, and with TLS also on `edge.https`; pulls from `origins`, in order of preference, and
     /// recordings from `storage.egress`; if that is not given, what is not in its default place is asked of the origins,
     /// which may be edges themselves. From `shutdown` on it finishes what is in flight and lets waiting viewers go.
-    pub async fn bind(config: &Config, origins: Vec<String>, shutdown: CancellationToken) -> Result<Self, Error> {
+    /// Whoever made `tls` keeps it.
+    pub async fn bind(
+        config: &Config,
+        origins: Vec<String>,
+        tls: Option<Arc<Tls>>,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Error> {
         // Nobody has to guess it, it only has to be another's than any other's.
         let own = trail::own_name(RandomState::new().hash_one(std::process::id()));
         let gate = Gate::new(config).map_err(Error::NoSecrets)?;
@@ -147,7 +146,6 @@ impl Edge {
         let upstream = Arc::new(Upstream::new(&origins, own.clone(), &trust)?);
         // Nobody who configured a store means that recordings are elsewhere.
         let vod = Vod::open(&config.egress(), config.storage.egress.is_none()).await?;
-        let tls = Tls::from_config(config)?;
         let (listener, address) = listen("edge.http", config.edge.http)?;
         let secure = match tls {
             Some(_) => Some(listen("edge.https", config.edge.https)?),
@@ -206,11 +204,6 @@ impl Edge {
         self.secure.as_ref().map(|(_, address)| *address)
     }
 
-    /// The certificate that it shows, if there is one yet.
-    pub fn certificate(&self) -> Option<Facts> {
-        self.state.tls.as_ref()?.facts()
-    }
-
     /// Gives a function that tells how the edge is doing, for `/stat`.
     pub fn stat(&self) -> impl Fn() -> serde_json::Value + Clone + Send + Sync + 'static {
         let state = self.state.clone();
@@ -231,7 +224,6 @@ impl Edge {
         let plain = http::serve(listener, handler.clone(), limits("edge"), shutdown.clone());
         let secure = async {
             if let (Some((listener, _)), Some(tls)) = (secure, tls) {
-                tasks.spawn(Arc::clone(&tls).keep(stop.clone()));
                 http::serve_tls(listener, tls, handler, limits("edge_https"), shutdown).await;
             }
         };

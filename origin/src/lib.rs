@@ -22,6 +22,7 @@ use service::cluster::Trust;
 use service::config::{Config, Current};
 use service::hooks::Hooks;
 use service::telemetry::Series;
+use service::tls::Tls;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Addrs {
     /// RTMP.
     pub rtmp: SocketAddr,
+    /// RTMP over TLS.
+    pub rtmps: Option<SocketAddr>,
     /// HTTP, for edges.
     pub http: SocketAddr,
 }
@@ -68,7 +71,7 @@ pub enum Error {
 /// An origin, bound and ready to run.
 #[derive(Debug)]
 pub struct Origin {
-    rtmp: TcpListener,
+    rtmp: rtmp::Listeners,
     http: TcpListener,
     addrs: Addrs,
     registry: Arc<Registry>,
@@ -122,29 +125,36 @@ impl Error {
 }
 
 impl Origin {
-    /// Binds both listeners and takes up the streams that an earlier process left. `program` is this binary: the ladder's
-    /// children run it. `hooks` are told what happens.
+    /// Binds its listeners and takes up the streams that an earlier process left. `program` is this binary: the ladder's
+    /// children run it. `hooks` are told what happens. `tls` is for `origin.rtmps`; whoever made it keeps it.
     pub async fn bind(
         current: &Current,
         program: PathBuf,
         hooks: Hooks,
+        tls: Option<Arc<Tls>>,
         shutdown: CancellationToken,
     ) -> Result<Self, Error> {
         let config = &*current.get();
         let access = Arc::new(Access::new(config)?);
         let rtmp = listen("origin.rtmp", config.origin.rtmp).await?;
+        let secure = match (config.origin.rtmps, tls) {
+            (Some(addr), Some(tls)) => Some((listen("origin.rtmps", addr).await?, tls)),
+            _ => None,
+        };
         let http = listen("origin.http", config.origin.http).await?;
         let addr = |key, listener: &TcpListener, asked| {
             listener.local_addr().map_err(|source| Error::Bind { key, addr: asked, source })
         };
         let addrs = Addrs {
             rtmp: addr("origin.rtmp", &rtmp, config.origin.rtmp)?,
+            rtmps: secure.as_ref().and_then(|(listener, _)| listener.local_addr().ok()),
             http: addr("origin.http", &http, config.origin.http)?,
         };
         let registry = Registry::new(current.clone(), program, hooks, shutdown.clone());
         registry.restore().map_err(|source| Error::DataDir { dir: config.data_dir.clone(), source })?;
         let replay = Replay::new(config);
         let trust = Trust::new(config.cluster.secret.clone());
+        let rtmp = rtmp::Listeners { plain: rtmp, secure };
         Ok(Self { rtmp, http, addrs, registry, access, replay, trust, shutdown })
     }
 
@@ -161,7 +171,7 @@ impl Origin {
     /// Runs until shutdown, and then until every stream has put down what it had.
     pub async fn run(self) {
         let Self { rtmp, http, addrs, registry, access, replay, trust, shutdown } = self;
-        let reachable = !addrs.rtmp.ip().is_loopback();
+        let reachable = [Some(addrs.rtmp), addrs.rtmps].into_iter().flatten().any(|addr| !addr.ip().is_loopback());
         if !reachable {
             tracing::info!(
                 "encoders on this machine only: to let others publish, set origin.rtmp = \"0.0.0.0:{}\", and publish.key",

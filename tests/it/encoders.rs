@@ -21,13 +21,13 @@ use media::aac::AudioConfig;
 use std::path::Path;
 
 /// A server that copies, and whose streams outlive their publishers.
-const COPIED: [&str; 2] = ["ladder=[\"source\"]", "origin.reconnect_s=600"];
+pub(super) const COPIED: [&str; 2] = ["ladder=[\"source\"]", "origin.reconnect_s=600"];
 
 /// How far sound may be from its stamp, in ms: the server counts blocks and looks at stamps only beyond this.
 const SOUND_MS: i64 = 40;
 
 /// Small pictures at 30 fps with a key frame every 2 s.
-fn small(seconds: u32) -> Source {
+pub(super) fn small(seconds: u32) -> Source {
     Source { size: "128x64", seconds, ..Source::default() }
 }
 

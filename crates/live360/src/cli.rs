@@ -2,18 +2,24 @@
 //!
 //! Knows words and types only. What a tier's keys are is `service::config`'s affair.
 
+#[cfg(feature = "tools")]
+mod load;
+
 use clap::{Args, Parser, Subcommand};
+#[cfg(feature = "tools")]
+pub(crate) use load::Load;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Commands that a binary may have been built without, and the Cargo feature that brings each.
-const OPTIONAL: [(&str, &str, bool); 6] = [
+const OPTIONAL: [(&str, &str, bool); 7] = [
     ("origin", "origin", cfg!(feature = "origin")),
     ("transcoder", "transcoder", cfg!(feature = "transcoder")),
     ("vod", "transcoder", cfg!(feature = "transcoder")),
     ("all", "origin,transcoder", cfg!(all(feature = "origin", feature = "transcoder"))),
     ("testsource", "tools", cfg!(feature = "tools")),
     ("lint", "tools", cfg!(feature = "tools")),
+    ("load", "tools", cfg!(feature = "tools")),
 ];
 
 const ABOUT: &str = "Live 360° video: point OBS at it, open a browser";
@@ -30,6 +36,7 @@ Examples:
   live360 testsource rtmp://127.0.0.1/live/test   a test picture, in another terminal
   live360 lint http://127.0.0.1:8088/hls/test.m3u8
   live360 key                                     a key for an encoder on another machine
+  live360 load http://127.0.0.1:8088/hls/test.m3u8 --viewers 500
   live360 vod list                                what transcoders are doing
   live360 token 'http://127.0.0.1:8088/?url=/hls/test.m3u8'   a link for a stream that is not for everybody
   live360 edge --set 'edge.origins=[\"http://10.0.0.1:8080\"]'
@@ -75,6 +82,9 @@ pub(crate) enum Command {
     /// Checks a stream against the rules of HLS: exit 0 clean, 1 rules broken, 2 could not look
     #[cfg(feature = "tools")]
     Lint(Lint),
+    /// Many viewers at once, as players behave: exit 0 objective met, 1 missed, 2 could not run
+    #[cfg(feature = "tools")]
+    Load(Load),
     /// Encodes a stream's smaller rungs; started by origins, speaks on stdin and stdout.
     #[cfg(any(feature = "origin", feature = "transcoder"))]
     #[command(hide = true)]
@@ -254,6 +264,12 @@ pub(crate) struct Lint {
     /// How long to watch a live stream; without it three target durations, at most 30 seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) watch: Option<f64>,
+    /// Look again and again until Ctrl-C, and print a line when a rule is broken or kept again (with --json, a JSON object)
+    #[arg(long)]
+    pub(crate) forever: bool,
+    /// With --forever: a file to keep up to date for Prometheus's textfile collector
+    #[arg(long, value_name = "FILE", requires = "forever")]
+    pub(crate) textfile: Option<PathBuf>,
     /// Count a broken SHOULD as a broken rule too
     #[arg(long)]
     pub(crate) strict: bool,

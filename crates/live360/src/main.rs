@@ -22,6 +22,7 @@ use clap::error::ErrorKind;
 use cli::{Cli, Command, Serve};
 use service::config::{ConfigError, Role};
 use service::outbound::BadRoots;
+use service::tls::TlsError;
 use std::process::ExitCode;
 use steering::Sources;
 
@@ -52,6 +53,8 @@ fn main() -> ExitCode {
         Command::Testsource(options) => logging(cli.log).and_then(|()| tools::testsource(options)),
         #[cfg(feature = "tools")]
         Command::Lint(options) => logging(cli.log).and_then(|()| tools::lint(options)),
+        #[cfg(feature = "tools")]
+        Command::Load(options) => logging(cli.log).and_then(|()| tools::load(options)),
         #[cfg(any(feature = "origin", feature = "transcoder"))]
         Command::LadderChild => ladder_child(),
         #[cfg(feature = "transcoder")]
@@ -71,6 +74,7 @@ fn is_the_configs(error: &anyhow::Error) -> bool {
     }
     error.is::<ConfigError>()
         || error.is::<BadRoots>()
+        || error.downcast_ref::<TlsError>().is_some_and(TlsError::is_the_configs)
         || error.downcast_ref::<edge::Error>().is_some_and(edge::Error::is_the_configs)
 }
 

@@ -17,9 +17,10 @@ use service::machine::{Machine, Notice};
 use service::ready::{Bound, Latch};
 use service::shutdown::{Asked, Hangups, Signals};
 use service::telemetry::{self, LogLevel};
-use service::tls::{Facts, lan_address};
+use service::tls::{Facts, Tls, lan_address};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -45,10 +46,10 @@ pub(crate) async fn run(role: Role, sources: Sources, loaded: Loaded, log: LogLe
     process.own(&config, handle);
     let machine = process.machine(&config);
     process.bind(role, &config, machine.as_ref()).await?;
-    let (tls, front) = (process.tls.take(), process.edge.take());
+    let (tls, front) = (process.tls.clone(), process.edge.take());
     let (bound, mut tiers, balancer) = process.open(role, &config, hangups).await?;
     latch.ready();
-    announce(role, &config, &bound, tls.as_ref());
+    announce(role, &config, &bound, tls.and_then(|tls| tls.facts()).as_ref());
     let cause = tokio::select! {
         asked = signals.next() => Cause::Signal(asked),
         cause = taken_away(machine) => cause,
@@ -135,8 +136,8 @@ struct Process {
     hooks: Hooks,
     balancer: Option<Balancer>,
     edge: Option<edge::Handle>,
-    /// The certificate that viewers are shown.
-    tls: Option<Facts>,
+    /// What is served over TLS with.
+    tls: Option<Arc<Tls>>,
     /// The config in force while it runs.
     current: Current,
     steering: Steering,
@@ -172,6 +173,7 @@ impl Process {
         config: &Config,
         machine: Option<&watch::Receiver<Notice>>,
     ) -> anyhow::Result<()> {
+        self.secure(role, config)?;
         #[cfg(feature = "origin")]
         if matches!(role, Role::Origin | Role::All) {
             self.origin().await?;
@@ -198,12 +200,31 @@ impl Process {
         Ok(())
     }
 
+    /// Gets the certificate, if anything is to be served with it.
+    fn secure(&mut self, role: Role, config: &Config) -> anyhow::Result<()> {
+        let by_role = match role {
+            Role::Edge | Role::All => true,
+            Role::Origin => config.origin.rtmps.is_some(),
+            Role::Transcoder => false,
+        };
+        if by_role || config.admin.https.is_some() {
+            self.tls = Tls::from_config(config)?;
+        }
+        if let Some(tls) = &self.tls {
+            let keeping = Arc::clone(tls).keep(self.tiers.token("tls"));
+            self.tiers.spawn("tls", keeping);
+        }
+        Ok(())
+    }
+
     #[cfg(feature = "origin")]
     async fn origin(&mut self) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("can't find this program's own file, which ladders run")?;
         let stop = self.tiers.token("origin");
-        let origin = origin::Origin::bind(&self.current, program, self.hooks.clone(), stop).await?;
+        let (hooks, tls) = (self.hooks.clone(), self.tls.clone());
+        let origin = origin::Origin::bind(&self.current, program, hooks, tls, stop).await?;
         (self.bound.rtmp, self.bound.origin_http) = (Some(origin.addrs().rtmp), Some(origin.addrs().http));
+        self.bound.rtmps = origin.addrs().rtmps;
         let (stat, series) = (origin.handle(), origin.handle());
         self.admin.stat("origin", move || stat.stat());
         self.admin.metrics().collect(move |found| series.collect(found));
@@ -216,9 +237,8 @@ impl Process {
     async fn edge(&mut self, config: &Config) -> anyhow::Result<()> {
         let own = self.bound.origin_http.map(|addr| vec![format!("http://{}", reachable(addr))]);
         let origins = config.edge.origins.clone().or(own).unwrap_or_else(|| config.edge_origins());
-        let edge = Edge::bind(config, origins, self.tiers.token(EDGE)).await?;
+        let edge = Edge::bind(config, origins, self.tls.clone(), self.tiers.token(EDGE)).await?;
         (self.bound.edge_http, self.bound.edge_https) = (Some(edge.addr()), edge.https_addr());
-        self.tls = edge.certificate();
         self.admin.stat("edge", edge.stat());
         let series = edge.handle();
         self.admin.metrics().collect(move |found| series.collect(found));
@@ -236,11 +256,20 @@ impl Process {
         hangups: Hangups,
     ) -> anyhow::Result<(Bound, Tiers, Option<Balancer>)> {
         let addr = config.admin_http(role);
-        let bind = admin::bind(addr, config.admin.token.as_ref());
+        let bind = admin::bind(addr, &config.admin);
         let listener = bind.await.with_context(|| format!("can't listen on admin.http = {addr}"))?;
         self.bound.admin_http = listener.local_addr().ok();
+        let secure = match (config.admin.https, self.tls) {
+            (Some(addr), Some(tls)) => {
+                let listener =
+                    service::http::listen(addr).with_context(|| format!("can't listen on admin.https = {addr}"))?;
+                self.bound.admin_https = listener.local_addr().ok();
+                Some((listener, tls))
+            }
+            _ => None,
+        };
         let (stop, done) = (self.tiers.token("admin"), self.tiers.token("admin"));
-        self.tiers.spawn("admin", self.admin.run(listener, stop));
+        self.tiers.spawn("admin", self.admin.run(listener, secure, stop));
         self.tiers.spawn("admin", self.steering.run(hangups, done));
         Ok((self.bound, self.tiers, self.balancer))
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const EDGE: &str = "edge";
 
 /// In which order tiers are told to leave: who is asked by another goes after it, and who watches stays to the end.
-const LEAVING_ORDER: [&str; 6] = [EDGE, "transcoder", "origin", "machine", "hooks", "admin"];
+const LEAVING_ORDER: [&str; 7] = [EDGE, "transcoder", "origin", "machine", "hooks", "admin", "tls"];
 
 /// What runs, and how to tell each to leave.
 #[derive(Default)]

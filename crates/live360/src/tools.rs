@@ -1,13 +1,19 @@
 //! The commands that an operator runs against a server: options to settings, outcome to exit code.
 
+mod load;
+
+pub(crate) use load::load;
+
 use crate::cli::{Lint, Testsource};
 use crate::runtime;
 use service::shutdown::Signals;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tools::lint::{self, CannotLook, Options, Outcome};
+use tools::lint::{self, CannotLook, Options, Outcome, Watcher};
 use tools::testsource;
 
 /// `lint`: rules are broken.
@@ -15,6 +21,9 @@ const BREACHES: u8 = 1;
 
 /// `lint`: there was nothing to look at.
 const CANNOT_LOOK: u8 = 2;
+
+/// With `lint --forever`: the least time from one look to the next, for streams that are looked at quickly.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Publishes the test picture until its time is over, a signal, or a failure.
 pub(crate) fn testsource(options: Testsource) -> anyhow::Result<ExitCode> {
@@ -59,6 +68,7 @@ async fn publish(options: testsource::Options) -> Result<(), testsource::Error> 
 /// Looks at a stream and prints the report.
 pub(crate) fn lint(options: Lint) -> anyhow::Result<ExitCode> {
     let as_json = options.json;
+    let (forever, textfile) = (options.forever, options.textfile);
     let options = Options {
         watch: options.watch.map(Duration::from_secs_f64),
         strict: options.strict,
@@ -67,6 +77,9 @@ pub(crate) fn lint(options: Lint) -> anyhow::Result<ExitCode> {
         insecure: options.insecure,
         ..Options::new(options.url)
     };
+    if forever {
+        return Ok(runtime()?.block_on(watch(options, as_json, textfile.as_deref())));
+    }
     let report = match runtime()?.block_on(lint::run(options)) {
         Ok(report) => report,
         Err(error @ CannotLook::Accept { .. }) => {
@@ -85,4 +98,58 @@ pub(crate) fn lint(options: Lint) -> anyhow::Result<ExitCode> {
         Outcome::Clean => ExitCode::SUCCESS,
         Outcome::Breaches => ExitCode::from(BREACHES),
     })
+}
+
+/// Looks again and again until a signal, and says what is new.
+async fn watch(options: Options, as_json: bool, textfile: Option<&Path>) -> ExitCode {
+    let mut watcher = Watcher::default();
+    let looking = async {
+        loop {
+            let began = Instant::now();
+            let look = lint::run(options.clone()).await;
+            if let Err(error @ CannotLook::Accept { .. }) = &look {
+                eprintln!("live360: --accept: {error}");
+                return true;
+            }
+            for event in watcher.take(&look, SystemTime::now()) {
+                let line = if as_json { event.to_json() } else { event.to_string() };
+                // Who reads the lines has gone: nobody is left to watch for.
+                if writeln!(std::io::stdout(), "{line}").is_err() {
+                    return false;
+                }
+            }
+            if let Some(file) = textfile
+                && let Err(error) = replace(file, &watcher.metrics(&options.url))
+            {
+                tracing::warn!(file = %file.display(), %error, "can't write the metrics");
+            }
+            tokio::time::sleep_until(began + LOOK_EVERY).await;
+        }
+    };
+    let wrong_usage = match Signals::take() {
+        // Without signals, which only a system short of everything refuses, the default action ends the process.
+        Err(_) => looking.await,
+        Ok(mut signals) => {
+            tokio::select! {
+                wrong = looking => wrong,
+                _ = signals.next() => false,
+            }
+        }
+    };
+    if wrong_usage {
+        return ExitCode::from(crate::WRONG_USAGE);
+    }
+    match watcher.outcome() {
+        Some(Outcome::Clean) => ExitCode::SUCCESS,
+        Some(Outcome::Breaches) => ExitCode::from(BREACHES),
+        None => ExitCode::from(CANNOT_LOOK),
+    }
+}
+
+/// Writes a file so that whoever reads it sees the old or the new one, whole.
+fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    std::fs::write(&name, text)?;
+    std::fs::rename(&name, file)
 }

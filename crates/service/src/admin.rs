@@ -1,18 +1,18 @@
 //! The private listener: `/healthz`, `/readyz`, `/metrics`, `/stat` and `/control/…`.
 //!
-//! It answers this machine only; with `admin.token` also whoever sends it. A proxy on this machine makes everyone look
-//! local, so don't put one in front. Pages that a browser on this machine has open are kept out too: no CORS, no `Origin`,
+//! It answers this machine only; with `admin.token` also whoever sends it over TLS. A proxy on this machine makes everyone
+//! look local, so don't put one in front. Pages that a browser on this machine has open are kept out too: no CORS, no `Origin`,
 //! and no host name that an attacker's DNS could have pointed here (`door`). What `/stat` and `/control` say is the tiers'
 //! own; `/stat` is JSON for programs, and for browsers a page that reads it (`page`).
 
 mod door;
 mod page;
 
-use crate::config::Current;
-use crate::http::{Body, Handler, Limits, error, json, serve};
+use crate::config::{self, Current};
+use crate::http::{Body, Handler, Limits, error, json, serve, serve_tls};
 use crate::ready::{Latch, Stage};
-use crate::secret::Secret;
 use crate::telemetry::Metrics;
+use crate::tls::Tls;
 use door::{Door, LOGIN, Refused};
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -90,8 +90,13 @@ impl Admin {
         &self.metrics
     }
 
-    /// Serves until `shutdown`.
-    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) {
+    /// Serves until `shutdown`, on one listener and, if there is one, on another over TLS.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        secure: Option<(TcpListener, Arc<Tls>)>,
+        shutdown: CancellationToken,
+    ) {
         let metrics = self.metrics.clone();
         let upkeep = async {
             let mut tick = tokio::time::interval(UPKEEP_EVERY);
@@ -100,18 +105,31 @@ impl Admin {
                 metrics.upkeep();
             }
         };
-        let limits = Limits { connections: 256, drain: Duration::from_secs(1), ..Limits::new("admin") };
+        let limits = |name| Limits { connections: 256, drain: Duration::from_secs(1), ..Limits::new(name) };
+        let admin = Arc::new(self);
+        let page = |wire| Page { admin: Arc::clone(&admin), wire };
+        let plain = serve(listener, page(Wire::Plain), limits("admin"), shutdown.clone());
+        let secure = async {
+            if let Some((listener, tls)) = secure {
+                serve_tls(listener, tls, page(Wire::Tls), limits("admin_https"), shutdown).await;
+            }
+        };
+        let served = async { tokio::join!(plain, secure) };
         tokio::select! {
-            () = serve(listener, Page { admin: Arc::new(self), wire: Wire::Plain }, limits, shutdown) => {}
+            _ = served => {}
             () = upkeep => {}
         }
     }
 }
 
 /// Binds the private listener, with a word of warning where nobody could use it.
-pub async fn bind(addr: SocketAddr, token: Option<&Secret>) -> io::Result<TcpListener> {
-    if !addr.ip().is_loopback() && token.is_none() {
-        tracing::warn!(%addr, "the admin listener is open to the network but answers this machine only: set admin.token");
+pub async fn bind(addr: SocketAddr, config: &config::Admin) -> io::Result<TcpListener> {
+    if !addr.ip().is_loopback() && !(config.token.is_some() && config.token_over_http) {
+        tracing::warn!(
+            %addr,
+            "admin.http is open to the network but answers this machine only: set admin.token and admin.https (or \
+             admin.token_over_http, where the network is private)"
+        );
     }
     TcpListener::bind(addr).await
 }
@@ -139,8 +157,9 @@ impl Handler for Page {
 
 impl Admin {
     async fn receive(&self, request: Parts, peer: IpAddr, now: Instant) -> Response<Body> {
-        let token = self.config.get().admin.token.clone();
-        match self.door.judge(&request, peer, token.as_ref(), now) {
+        let config = self.config.get();
+        let token = config.admin.token.clone();
+        match self.door.judge(&request, peer, &config.admin, now) {
             Ok(()) if request.method == Method::POST && request.uri.path() == LOGIN => {
                 let response = self.door.log_in(&request, token.as_ref(), now);
                 if response.status().is_success() {
@@ -293,8 +312,8 @@ mod tests {
     /// The status and type of what a browser gets.
     async fn browse(peer: &str, tls: bool, token: Option<&str>, path: &str) -> (u16, String) {
         let (admin, _) = admin();
-        let token = token.map(Secret::new);
-        admin.config.replace(Config { admin: crate::config::Admin { http: None, token }, ..Config::default() });
+        let token = token.map(crate::secret::Secret::new);
+        admin.config.replace(Config { admin: config::Admin { token, ..config::Admin::default() }, ..Config::default() });
         let request = http::Request::builder().uri(path).header(header::ACCEPT, "text/html,*/*;q=0.8").body(());
         let (mut parts, ()) = request.unwrap().into_parts();
         parts.extensions.insert(if tls { Wire::Tls } else { Wire::Plain });
@@ -309,7 +328,7 @@ mod tests {
             ("127.0.0.1", false, None, "/stat", 200, "text/html"),
             ("127.0.0.1", false, None, "/stat.json", 200, "application/json"),
             ("192.0.2.1", true, Some("t"), "/stat", 401, "text/html"),
-            ("192.0.2.1", false, Some("t"), "/stat", 401, "text/plain"),
+            ("192.0.2.1", false, Some("t"), "/stat", 403, "text/plain"),
             ("192.0.2.1", true, None, "/stat", 403, "text/plain"),
         ] {
             let found = browse(peer, tls, token, path).await;

@@ -90,6 +90,8 @@ pub struct Config {
 pub struct Origin {
     /// Where encoders publish.
     pub rtmp: SocketAddr,
+    /// Where they publish over TLS, with the process's certificate.
+    pub rtmps: Option<SocketAddr>,
     /// Where edges pull.
     pub http: SocketAddr,
     /// The other origin of the pair.
@@ -106,7 +108,7 @@ pub struct Edge {
     pub http: SocketAddr,
     /// Where viewers pull over TLS, unless [`Config::tls`] is off.
     pub https: SocketAddr,
-    /// The certificate and those it hangs on (PEM), with `tls = "files"`.
+    /// The process's certificate and those it hangs on (PEM), with `tls = "files"`.
     pub tls_cert: Option<PathBuf>,
     /// Its private key (PEM), with `tls = "files"`.
     pub tls_key: Option<PathBuf>,
@@ -147,8 +149,12 @@ pub struct Acme {
 pub struct Admin {
     /// The private listener. `None`: [`Config::admin_http`] says where.
     pub http: Option<SocketAddr>,
-    /// Opens the private listener beyond this machine to whoever sends it.
+    /// The same over TLS, with the process's certificate.
+    pub https: Option<SocketAddr>,
+    /// Opens the private listener beyond this machine, over TLS, to whoever sends it.
     pub token: Option<Secret>,
+    /// Whether it does so without TLS, too.
+    pub token_over_http: bool,
 }
 
 /// `machine.*`
@@ -500,7 +506,7 @@ impl Default for Config {
 
 impl Default for Origin {
     fn default() -> Self {
-        Self { rtmp: loopback(1935), http: loopback(8080), peer: None, reconnect_s: 30 }
+        Self { rtmp: loopback(1935), rtmps: None, http: loopback(8080), peer: None, reconnect_s: 30 }
     }
 }
 

@@ -6,7 +6,7 @@
 mod activity;
 mod body;
 mod connections;
-mod handshake;
+pub(crate) mod handshake;
 mod range;
 mod response;
 mod serve;

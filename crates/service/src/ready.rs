@@ -14,6 +14,9 @@ pub struct Bound {
     /// Where encoders publish.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtmp: Option<SocketAddr>,
+    /// Where encoders publish over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtmps: Option<SocketAddr>,
     /// Where edges pull.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin_http: Option<SocketAddr>,
@@ -26,6 +29,9 @@ pub struct Bound {
     /// The private listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_http: Option<SocketAddr>,
+    /// The same over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_https: Option<SocketAddr>,
 }
 
 impl Bound {

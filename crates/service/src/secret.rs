@@ -5,6 +5,7 @@
 
 mod source;
 
+pub(crate) use source::Source;
 pub use source::{Files, NotRead, Read};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -4,6 +4,7 @@
 //! beside. Knows nothing of HTTP but the names of its versions; `tls/certificate` judges certificates, `files`, `own` and
 //! `acme` are the places they come from.
 
+mod accept;
 mod acme;
 mod certificate;
 mod disk;
@@ -12,6 +13,7 @@ mod names;
 mod own;
 mod shown;
 
+pub use accept::NoHandshake;
 pub use names::lan_address;
 
 use crate::config::{self, Config};

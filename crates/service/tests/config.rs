@@ -292,6 +292,21 @@ fn values_must_fit_each_other() {
             "protect.old_secrets = (hidden) (--set): allowed is 32 characters or more, as `openssl rand -hex 32` prints \
              them",
         ),
+        (
+            &["origin.rtmps=0.0.0.0:1936"],
+            "origin.rtmps = \"0.0.0.0:1936\" (--set): allowed is an address where tls says which certificate to show there, \
+             and it is \"off\"",
+        ),
+        (
+            &["admin.https=0.0.0.0:9443", "admin.token=t"],
+            "admin.https = \"0.0.0.0:9443\" (--set): allowed is an address where tls says which certificate to show there, \
+             and it is \"off\"",
+        ),
+        (
+            &["admin.https=0.0.0.0:9443", "tls=self-signed"],
+            "admin.https = \"0.0.0.0:9443\" (--set): allowed is an address where admin.token is set, since nobody else is \
+             answered there",
+        ),
     ] {
         check_error("", &[], sets, expected);
     }
@@ -459,7 +474,9 @@ fn the_sample_file_documents_every_key_with_a_form_that_is_accepted() {
     // What can't be set in this version is shown as a comment all the same; take it out of the way.
     let peer = "peer = \"http://10.0.0.2:8080\"\n";
     assert!(uncommented().contains(peer));
-    let mut config = config(&uncommented().replace(peer, ""), &[], &[]).unwrap();
+    // What is served over TLS needs a certificate.
+    let shown = uncommented().replace(peer, "").replace("tls = \"off\"", "tls = \"files\"");
+    let mut config = config(&shown, &[], &[]).unwrap();
     config.origin.peer = Some(String::new());
     assert_eq!(config.edge_origins().len(), 2);
     let all = Table::try_from(&config).unwrap();
@@ -472,7 +489,8 @@ fn the_sample_file_documents_every_key_with_a_form_that_is_accepted() {
     assert!(protect.is_some() && config.protect.secret.is_some());
     assert!(key.is_some() && record.is_some() && ladder.is_some() && projection.is_some() && stereo.is_some());
     let (admin, origin, storage) = (&config.admin, &config.origin, &config.storage);
-    assert!(admin.http.is_some() && admin.token.is_some() && origin.peer.is_some());
+    assert!(admin.http.is_some() && admin.https.is_some() && admin.token.is_some());
+    assert!(origin.peer.is_some() && origin.rtmps.is_some());
     assert!(storage.ingest.is_some() && storage.egress.is_some());
     let edge = &config.edge;
     assert!(edge.tls_cert.is_some() && edge.tls_key.is_some());

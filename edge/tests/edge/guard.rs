@@ -252,7 +252,7 @@ async fn origins_that_are_none_are_refused_in_words() {
     config.edge.http = "127.0.0.1:0".parse().unwrap();
     let bind = |origins: &[&str]| {
         let origins = origins.iter().map(ToString::to_string).collect();
-        edge::Edge::bind(&config, origins, tokio_util::sync::CancellationToken::new())
+        edge::Edge::bind(&config, origins, None, tokio_util::sync::CancellationToken::new())
     };
     let words = bind(&["ftp://x"]).await.unwrap_err().to_string();
     assert_eq!(

@@ -218,7 +218,7 @@ impl Running {
         config.edge.http = "127.0.0.1:0".parse().unwrap();
         change(&mut config);
         let shutdown = CancellationToken::new();
-        let edge = Edge::bind(&config, origins, shutdown.clone()).await.unwrap();
+        let edge = Edge::bind(&config, origins, None, shutdown.clone()).await.unwrap();
         let (address, handle, stat) = (edge.addr(), edge.handle(), Box::new(edge.stat()));
         let task = AbortOnDropHandle::new(tokio::spawn(edge.run()));
         Self { address, shutdown, task, handle, stat }

@@ -8,6 +8,7 @@ use super::session::{Closed, Input, Output, Session, Stage};
 use crate::ingest::{Claim, Ingest, Ingested, PublishRequest};
 use bytes::BytesMut;
 use media::name::PublishKey;
+use service::tls::NoHandshake;
 use std::io;
 use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -29,6 +30,9 @@ pub enum Ended {
     /// The peer hung up.
     #[error("the encoder hung up")]
     PeerClosed,
+    /// There was no TLS where it must be.
+    #[error(transparent)]
+    Tls(#[from] NoHandshake),
     /// The peer was too slow to begin.
     #[error("no handshake in time")]
     HandshakeTimeout,
@@ -53,6 +57,7 @@ impl Ended {
     pub fn label(&self) -> &'static str {
         match self {
             Self::PeerClosed => "peer",
+            Self::Tls(_) => "tls",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::WriteTimeout => "write_timeout",
             Self::Io(_) => "io",

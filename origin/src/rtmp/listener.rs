@@ -1,8 +1,11 @@
 //! The accept loop: lets connections in, counts them, waits for all of them at the end. Knows nothing of RTMP.
 
-use super::{Limits, connection};
+use super::Limits;
+use super::connection::{self, Ended};
 use crate::ingest::Ingest;
+use service::tls::Tls;
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,8 +20,34 @@ mod tests;
 /// Pause after a failed accept: it fails for want of files or memory, and asking again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where publishers come in. Limits are for both doors together.
+#[derive(Debug)]
+pub struct Listeners {
+    /// RTMP.
+    pub plain: TcpListener,
+    /// RTMP over TLS.
+    pub secure: Option<(TcpListener, Arc<Tls>)>,
+}
+
+impl Listeners {
+    /// The next connection, and what it is to be secured by.
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, Option<Arc<Tls>>)> {
+        let secure = async {
+            match &self.secure {
+                Some((listener, tls)) => (listener.accept().await, Some(Arc::clone(tls))),
+                None => std::future::pending().await,
+            }
+        };
+        let (accepted, tls) = tokio::select! {
+            accepted = self.plain.accept() => (accepted, None),
+            accepted = secure => accepted,
+        };
+        accepted.map(|(socket, peer)| (socket, peer, tls))
+    }
+}
+
 /// Serves publishers until `shutdown`; then tells them so, and returns once every connection has ended.
-pub async fn serve(listener: TcpListener, ingest: Arc<impl Ingest>, limits: Limits, shutdown: CancellationToken) {
+pub async fn serve(listeners: Listeners, ingest: Arc<impl Ingest>, limits: Limits, shutdown: CancellationToken) {
     let limits = Arc::new(limits);
     let mut server = Server {
         ingest,
@@ -33,8 +62,8 @@ pub async fn serve(listener: TcpListener, ingest: Arc<impl Ingest>, limits: Limi
             biased;
             () = shutdown.cancelled() => break,
             Some(done) = server.connections.join_next() => report(done),
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => server.admit(socket, peer),
+            accepted = listeners.accept() => match accepted {
+                Ok((socket, peer, tls)) => server.admit(socket, peer, tls),
                 Err(error) => {
                     metrics::counter!("live360_rtmp_accept_errors_total").increment(1);
                     tracing::warn!(%error, "can't accept a connection");
@@ -43,7 +72,7 @@ pub async fn serve(listener: TcpListener, ingest: Arc<impl Ingest>, limits: Limi
             },
         }
     }
-    drop(listener);
+    drop(listeners);
     while let Some(done) = server.connections.join_next().await {
         report(done);
     }
@@ -68,17 +97,30 @@ struct Server<I> {
 }
 
 impl<I: Ingest> Server<I> {
-    fn admit(&mut self, socket: TcpStream, peer: SocketAddr) {
+    fn admit(&mut self, socket: TcpStream, peer: SocketAddr, tls: Option<Arc<Tls>>) {
         let Some(place) = self.door.admit(peer.ip()) else { return };
         self.accepted += 1;
-        let span = tracing::info_span!("conn", id = self.accepted, %peer);
+        let span = tracing::info_span!("conn", id = self.accepted, %peer, tls = tls.is_some());
         let (ingest, limits, shutdown) = (Arc::clone(&self.ingest), Arc::clone(&self.limits), self.shutdown.clone());
         let life = async move {
             let _place = place;
             // Answers are small and waited for; an error here shows in the first read as well.
             let _ = socket.set_nodelay(true);
             tracing::debug!("opened");
-            let ended = connection::run(socket, peer, ingest.as_ref(), &limits, &shutdown).await;
+            let ended = match tls {
+                None => connection::run(socket, peer, ingest.as_ref(), &limits, &shutdown).await,
+                Some(tls) => {
+                    let shaken = tokio::select! {
+                        shaken = tls.accept(socket, limits.handshake, "rtmps", "rtmp") => shaken,
+                        // Nothing was published yet.
+                        () = shutdown.cancelled() => return,
+                    };
+                    match shaken {
+                        Ok(stream) => connection::run(stream, peer, ingest.as_ref(), &limits, &shutdown).await,
+                        Err(error) => Ended::Tls(error),
+                    }
+                }
+            };
             metrics::counter!("live360_rtmp_closed_total", "why" => ended.label()).increment(1);
             // Whoever guesses keys must not fill the log as well; the guard has its say there.
             if ended.is_a_stranger() {

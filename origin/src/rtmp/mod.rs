@@ -16,7 +16,7 @@ mod testkit;
 
 pub use connection::{Ended, run};
 pub(crate) use listener::party;
-pub use listener::serve;
+pub use listener::{Listeners, serve};
 
 use std::time::Duration;
 

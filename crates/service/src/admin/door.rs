@@ -1,9 +1,11 @@
 //! Who may ask the private listener, and for what.
 //!
-//! This machine may, but not a page in its browser; whoever sends `admin.token` may; and over TLS a browser that has sent it
+//! This machine may, but not a page in its browser; whoever sends `admin.token` may, from other machines over TLS unless
+//! `admin.token_over_http` says otherwise; and over TLS a browser that has sent it
 //! once may look at `/stat`, by a cookie that is good for nothing else. Wrong tokens are counted and soon not looked at.
 
 use super::Wire;
+use crate::config;
 use crate::http::{Body, error};
 use crate::secret::Secret;
 use http::header::{self, HeaderValue};
@@ -79,14 +81,20 @@ impl Door {
         &self,
         request: &Parts,
         peer: IpAddr,
-        token: Option<&Secret>,
+        config: &config::Admin,
         now: Instant,
     ) -> Result<(), Refused> {
-        let headers = &request.headers;
+        let (headers, token) = (&request.headers, config.token.as_ref());
+        let local = peer.to_canonical().is_loopback();
+        let private = is_over_tls(request) || config.token_over_http;
+        if !local && !private && token.is_some() {
+            // Whether a token is right is not told, nor looked at, where others can read it.
+            let words = "from another machine this listener answers over TLS only: see admin.https";
+            return Err(Refused::With(error(StatusCode::FORBIDDEN, words)));
+        }
         if let (Some(token), Some(given)) = (token, bearer(headers)) {
             return self.try_token(token, given, peer, now).map_err(Refused::With);
         }
-        let local = peer.to_canonical().is_loopback();
         if local && !headers.contains_key(header::ORIGIN) && is_local(headers.get(header::HOST)) {
             return Ok(());
         }
@@ -246,7 +254,15 @@ mod tests {
 
     /// 200 for who may, 0 for who may log in.
     fn status(door: &Door, peer: &str, token: Option<&str>, request: &Parts, now: Instant) -> u16 {
-        match door.judge(request, peer.parse().unwrap(), token.map(Secret::new).as_ref(), now) {
+        status_of(door, peer, &config(token, true), request, now)
+    }
+
+    fn config(token: Option<&str>, token_over_http: bool) -> config::Admin {
+        config::Admin { token: token.map(Secret::new), token_over_http, ..config::Admin::default() }
+    }
+
+    fn status_of(door: &Door, peer: &str, config: &config::Admin, request: &Parts, now: Instant) -> u16 {
+        match door.judge(request, peer.parse().unwrap(), config, now) {
             Ok(()) => 200,
             Err(Refused::With(response)) => response.status().as_u16(),
             Err(Refused::Login) => 0,
@@ -273,6 +289,23 @@ mod tests {
             check(peer, Some("t"), &[("authorization", "bearer t")], 200);
         }
         check(HERE, Some("t"), &[("authorization", "Bearer x")], 401);
+    }
+
+    #[test]
+    fn from_other_machines_the_token_counts_over_tls_only_unless_the_config_says_so() {
+        let ask = |peer, tls, over_http, token, given: &str| {
+            let request = request("/metrics", tls, &[("authorization", &format!("Bearer {given}"))]);
+            status_of(&Door::default(), peer, &config(token, over_http), &request, Instant::now())
+        };
+        for (peer, plain) in [(HERE, 200), ("::1", 200), (ELSEWHERE, 403), ("2001:db8::1", 403)] {
+            assert_eq!(ask(peer, false, false, Some("t"), "t"), plain, "{peer}");
+            assert_eq!(ask(peer, false, true, Some("t"), "t"), 200, "{peer}");
+            assert_eq!(ask(peer, true, false, Some("t"), "t"), 200, "{peer}");
+        }
+        // Who is refused is not told whether the token was right.
+        assert_eq!(ask(ELSEWHERE, false, false, Some("t"), "x"), 403);
+        assert_eq!(ask(ELSEWHERE, false, true, Some("t"), "x"), 401);
+        assert_eq!(ask(ELSEWHERE, false, false, None, "t"), 403);
     }
 
     #[test]

@@ -309,6 +309,16 @@ impl Given {
     /// Where certificates come from must be said.
     fn check_tls(&self, config: &Config) -> Result<(), ConfigError> {
         let missing = |key: &str, allowed: &str| Err(self.refuse(key, "nothing".to_owned(), allowed.to_owned()));
+        for (key, addr) in [("origin.rtmps", config.origin.rtmps), ("admin.https", config.admin.https)] {
+            if let (Some(addr), Tls::Off) = (addr, config.tls) {
+                let allowed = "an address where tls says which certificate to show there, and it is \"off\"";
+                return Err(self.refuse(key, format!("\"{addr}\""), allowed.to_owned()));
+            }
+        }
+        if let (Some(addr), None) = (config.admin.https, &config.admin.token) {
+            let allowed = "an address where admin.token is set, since nobody else is answered there";
+            return Err(self.refuse("admin.https", format!("\"{addr}\""), allowed.to_owned()));
+        }
         match config.tls {
             Tls::Files if config.edge.tls_cert.is_none() => {
                 missing("edge.tls_cert", "the path of a PEM file, since tls is \"files\"")

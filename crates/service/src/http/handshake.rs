@@ -29,7 +29,7 @@ pub(super) enum Agreed {
 
 /// Why there is no connection for HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// It took too long.
     Slow,
     /// The client spoke plain HTTP.
@@ -88,7 +88,8 @@ async fn explain(stream: &mut TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-fn failure(error: &io::Error) -> Failure {
+/// What an error of a handshake means.
+pub(crate) fn failure(error: &io::Error) -> Failure {
     use rustls::Error as Tls;
     match (error.kind(), error.get_ref().and_then(|inner| inner.downcast_ref::<Tls>())) {
         (_, Some(Tls::AlertReceived(_))) => Failure::Refused,
@@ -117,17 +118,20 @@ impl Meters {
         match outcome {
             Ok(Agreed::Http1) => self.http1.increment(1),
             Ok(Agreed::Http2) => self.http2.increment(1),
-            Err(failure) => {
-                let (listener, cause) = (self.listener, failure.as_str());
-                counter!("live360_tls_handshakes_failed_total", "listener" => listener, "cause" => cause).increment(1);
-            }
+            Err(failure) => count_failure(self.listener, failure),
         }
     }
 }
 
+/// Counts a handshake that came to nothing.
+pub(crate) fn count_failure(listener: &'static str, failure: Failure) {
+    let labels = [("listener", listener), ("cause", failure.as_str())];
+    counter!("live360_tls_handshakes_failed_total", &labels).increment(1);
+}
+
 impl Failure {
     /// The word for logs and metrics.
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Slow => "slow",
             Self::PlainHttp => "plain_http",

@@ -13,7 +13,7 @@ const BYTES_MAX: u64 = 64 * 1024;
 
 /// Where a secret is.
 #[derive(Debug, PartialEq, Eq)]
-enum Source<'a> {
+pub(crate) enum Source<'a> {
     /// The value is the secret.
     Given,
     /// In this file.
@@ -68,7 +68,7 @@ pub struct Files {
 
 impl<'a> Source<'a> {
     /// Where the value of a secret's key says that it is.
-    fn of(value: &'a str) -> Result<Self, NotRead> {
+    pub(crate) fn of(value: &'a str) -> Result<Self, NotRead> {
         if let Some(path) = value.strip_prefix("file:") {
             return if path.is_empty() { Err(NotRead::Form) } else { Ok(Self::File(Path::new(path))) };
         }

@@ -11,6 +11,7 @@ mod probe;
 mod report;
 pub mod rules;
 mod sealed;
+mod watcher;
 
 #[cfg(test)]
 mod fixture;
@@ -18,6 +19,8 @@ mod fixture;
 mod tests;
 
 pub use report::{Finding, Outcome, Report, Status, judge};
+
+pub use watcher::{Change, Event, Watcher};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,13 +93,8 @@ pub enum CannotLook {
         why: String,
     },
     /// The certificates could not be used.
-    #[error("cannot use the certificates of {file}: {why}")]
-    Certificates {
-        /// The file, or the system's store.
-        file: String,
-        /// What is wrong.
-        why: String,
-    },
+    #[error(transparent)]
+    Certificates(#[from] crate::trust::BadCertificates),
     /// A rule that can't be accepted.
     #[error("{id:?} cannot be accepted: {why}")]
     Accept {

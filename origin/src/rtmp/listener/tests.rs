@@ -15,7 +15,8 @@ struct Running {
 async fn start(ingest: Arc<FakeIngest>, limits: Limits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let task = tokio::spawn(serve(listener, ingest, limits, shutdown.clone()));
+    let listeners = Listeners { plain: listener, secure: None };
+    let task = tokio::spawn(serve(listeners, ingest, limits, shutdown.clone()));
     Running { address, shutdown, task }
 }
 
@@ -75,4 +76,45 @@ fn an_ipv6_neighbourhood_is_one_party_and_mapped_addresses_are_ipv4() {
     assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
     assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
     assert!(!same("192.0.2.1", "192.0.2.2"));
+}
+
+/// A server that has both doors; the address of the one with TLS first.
+async fn start_secure(limits: Limits) -> (SocketAddr, Running) {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = service::config::Tls::SelfSigned;
+    let config = service::config::Config { tls, data_dir: folder.path().to_owned(), ..Default::default() };
+    let tls = Tls::from_config(&config).unwrap().unwrap();
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let secure = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, secured, shutdown) =
+        (plain.local_addr().unwrap(), secure.local_addr().unwrap(), CancellationToken::new());
+    let listeners = Listeners { plain, secure: Some((secure, tls)) };
+    let (ingest, ..) = FakeIngest::accepting(8);
+    let task = tokio::spawn(serve(listeners, ingest, limits, shutdown.clone()));
+    (secured, Running { address, shutdown, task })
+}
+
+#[tokio::test]
+async fn who_begins_no_tls_in_time_is_let_go() {
+    let (secured, server) = start_secure(Limits { handshake: Duration::from_millis(50), ..Limits::default() }).await;
+    let mut silent = TcpStream::connect(secured).await.unwrap();
+    assert_eq!(silent.read(&mut [0]).await.unwrap_or(0), 0);
+    server.shutdown.cancel();
+    server.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn both_doors_share_their_limits() {
+    let (secured, server) = start_secure(Limits { connections_per_address: 1, ..Limits::default() }).await;
+    let silent = TcpStream::connect(secured).await.unwrap();
+    while !turned_away(server.address).await {
+        tokio::task::yield_now().await;
+    }
+    // Whoever leaves in the middle of a handshake makes room.
+    drop(silent);
+    while turned_away(server.address).await {
+        tokio::task::yield_now().await;
+    }
+    server.shutdown.cancel();
+    server.task.await.unwrap();
 }

@@ -84,6 +84,10 @@ pub struct OpenSegment {
     pub discontinuity: Option<u32>,
     /// EXT-X-PROGRAM-DATE-TIME, in seconds since 1970.
     pub date: Option<At<f64>>,
+    /// The EXT-X-MAP in force.
+    pub map: Option<Arc<Tag>>,
+    /// The EXT-X-KEY tags in force, none if METHOD=NONE.
+    pub keys: Vec<Arc<Tag>>,
     /// Tags that stand after its first part but belong before it.
     pub late: Vec<(u32, String)>,
 }
@@ -383,6 +387,8 @@ impl Reader {
             parts: self.parts,
             discontinuity: self.discontinuity,
             date: self.date,
+            map: self.map,
+            keys: self.keys,
             late: self.late,
         };
         self.media
