@@ -8,6 +8,8 @@ use media::mp4::read::fragment_info;
 use media::protect;
 use media::route::{File, KeyFile};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use tempfile::TempDir;
 
 pub(crate) const SECRET: &str = "protect.secret=0123456789abcdef0123456789abcdef";
 
@@ -89,11 +91,17 @@ async fn what_is_encrypted_is_played_by_ffmpeg_live_and_recorded() {
     assert!(fragment_info(&first).map_or(true, |info| info.tracks.is_empty()), "a segment is in clear");
     parts_can_be_decrypted(&viewer, &playlist).await;
 
-    // Nobody has tomorrow's key today, whatever today's is called.
+    // An edge that has no secret asks.
+    let origins = format!("edge.origins=[\"http://{}\"]", server.addr("origin_http"));
+    let dir = Arc::new(TempDir::new().expect("a temporary folder"));
+    let keyless = Server::start("edge", &[&origins], dir).await;
     let newest = keys(&playlist.text).pop().expect("a key");
+    assert_eq!(key(&keyless.viewer(), newest).await, key(&viewer, newest).await);
+
+    // Nobody has tomorrow's key today, whatever today's is called.
     for index in [newest.index + 1, newest.index + 43_200] {
         let guessed = format!("/hls/foo/keys/{}", KeyFile { index, ..newest });
-        for asked in [&viewer, &server.origin_viewer()] {
+        for asked in [&viewer, &server.origin_viewer(), &keyless.viewer()] {
             assert_eq!(asked.get(&guessed).await.status, StatusCode::NOT_FOUND, "{guessed}");
         }
     }

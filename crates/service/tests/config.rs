@@ -336,8 +336,8 @@ fn unknown_keys_are_named_with_what_there_is() {
         (
             "port=1",
             "port = 1 (--set): there is no such key; there are data_dir, ladder, record, record_lost_s, tls, log, origin, \
-             publish, hooks, edge, acme, admin, machine, hls, storage, retention, queue, vod, transcoder, watch, cluster, \
-             protect, streams",
+             publish, hooks, edge, acme, admin, machine, hls, protect, storage, retention, queue, vod, transcoder, watch, \
+             cluster, streams",
         ),
         ("hls.part_ms.x=1", "hls.part_ms.x = 1 (--set): there is no such key; did you mean hls.part_ms?"),
         ("hls=1", "hls = 1 (--set): there is no such key; it is a table that holds other keys"),
@@ -378,7 +378,7 @@ fn errors_say_where_the_value_was_given() {
     check_error("", &env, &[], &format!("origin.http = 80 (environment LIVE360_origin__HTTP): {address}"));
     let env = [("LIVE360_HLS_PART_MS", "80")];
     let top = "data_dir, ladder, record, record_lost_s, tls, log, origin, publish, hooks, edge, acme, admin, machine, \
-               hls, storage, retention, queue, vod, transcoder, watch, cluster, protect, streams";
+               hls, protect, storage, retention, queue, vod, transcoder, watch, cluster, streams";
     let expected = format!("hls_part_ms = 80 (environment LIVE360_HLS_PART_MS): there is no such key; there are {top}");
     check_error("", &env, &[], &expected);
 }
