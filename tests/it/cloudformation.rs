@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// Keys of the machines' configuration that the program does not have yet: they come with publishing and watching.
-const NOT_YET: [&str; 3] = ["cluster", "publish", "watch"];
+/// Keys of the machines' configuration that the program does not have yet: they come with publishing, watching and RTMPS.
+const NOT_YET: [&str; 4] = ["cluster", "publish", "watch", "origin.rtmps"];
 
 /// Small pictures and little effort. Whoever is killed leaves at once, and is in no target group.
 const SETS: [&str; 6] = [

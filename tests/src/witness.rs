@@ -101,10 +101,11 @@ fn head(seen: &mut Vec<u8>) -> Option<Asked> {
     seen.drain(..end);
     let (start, path) = before.rsplit_once(' ')?;
     let method = METHODS.iter().find(|method| start.ends_with(**method))?;
-    let target = headers.lines().filter_map(|line| line.split_once(": "));
-    let target =
-        target.filter(|(name, _)| name.eq_ignore_ascii_case("x-amz-target")).map(|(_, value)| value.to_owned());
-    Some(Asked { method: (*method).to_owned(), path: path.to_owned(), target: target.last() })
+    let named = |line: &str| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("x-amz-target").then(|| value.to_owned())
+    };
+    Some(Asked { method: (*method).to_owned(), path: path.to_owned(), target: headers.lines().find_map(named) })
 }
 
 #[cfg(test)]

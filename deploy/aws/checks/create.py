@@ -48,6 +48,8 @@ def main(server):
     if stack["StackStatus"] != "CREATE_COMPLETE":
         sys.exit(f"the stack is {stack['StackStatus']}: {stack.get('StackStatusReason')}")
     made = stacks.list_stack_resources(StackName=STACK)["StackResourceSummaries"]
+    # Of several machines of a kind (origins) the first one's configuration counts.
+    made.sort(key=lambda one: one["LogicalResourceId"])
     configs, secrets, rights = {}, {}, {}
     for one in made:
         if one["ResourceType"] == "AWS::IAM::Role":
@@ -59,7 +61,7 @@ def main(server):
             continue
         versions = client("ec2").describe_launch_template_versions(LaunchTemplateId=one["PhysicalResourceId"])
         text = base64.b64decode(versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"]).decode()
-        configs[re.search(r"^TIER=(\w+)", text, re.M)[1]] = config(text)
+        configs.setdefault(re.search(r"^TIER=(\w+)", text, re.M)[1], config(text))
         for name, secret in re.findall(r"(\w+)=(\S+)", re.search(r'SECRETS="(.*)"', text)[1]):
             found = client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"]
             # Stand-ins don't know ExcludePunctuation.
