@@ -35,7 +35,17 @@ pub(crate) async fn run(role: Role, sources: Sources, loaded: Loaded, log: LogLe
     let admin = Admin::new(current.clone(), telemetry::install_metrics()?, latch.clone());
     let (steering, handle) = Steering::new(sources, loaded, current.clone(), log);
     let (bound, tiers) = (Bound::default(), Tiers::default());
-    let mut process = Process { admin, bound, tiers, balancer: None, edge: None, tls: None, current, steering };
+    let mut process = Process {
+        admin,
+        bound,
+        tiers,
+        balancer: None,
+        edge: None,
+        tls: None,
+        #[cfg(feature = "origin")]
+        current,
+        steering,
+    };
     process.own(&config, handle);
     let machine = process.machine(&config);
     process.bind(role, &config, machine.as_ref()).await?;
@@ -130,6 +140,7 @@ struct Process {
     /// The certificate that viewers are shown.
     tls: Option<Facts>,
     /// The config in force while it runs.
+    #[cfg(feature = "origin")]
     current: Current,
     steering: Steering,
 }

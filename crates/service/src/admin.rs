@@ -13,7 +13,7 @@ use crate::http::{Body, Handler, Limits, error, json, serve};
 use crate::ready::{Latch, Stage};
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
-use door::{Door, LOGIN, Refused};
+use door::{Door, LOGIN, Verdict};
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
@@ -141,17 +141,17 @@ impl Admin {
     async fn receive(&self, request: Parts, peer: IpAddr, now: Instant) -> Response<Body> {
         let token = self.config.get().admin.token.clone();
         match self.door.judge(&request, peer, token.as_ref(), now) {
-            Ok(()) if request.method == Method::POST && request.uri.path() == LOGIN => {
+            Verdict::May if request.method == Method::POST && request.uri.path() == LOGIN => {
                 let response = self.door.log_in(&request, token.as_ref(), now);
                 if response.status().is_success() {
                     tracing::info!(%peer, "a browser logged in to look at /stat");
                 }
                 response
             }
-            Ok(()) => self.answer(request).await,
-            Err(Refused::With(refusal)) => refusal,
-            Err(Refused::Login) if page::is_wanted(&request.headers) => page::login(),
-            Err(Refused::Login) => {
+            Verdict::May => self.answer(request).await,
+            Verdict::Refused(refusal) => refusal,
+            Verdict::LogIn if page::is_wanted(&request.headers) => page::login(),
+            Verdict::LogIn => {
                 error(StatusCode::UNAUTHORIZED, "log in at /stat in a browser, or send \"Authorization: Bearer TOKEN\"")
             }
         }

@@ -64,31 +64,27 @@ struct Wrong {
     last: Instant,
 }
 
-/// Why somebody may not.
+/// Whether somebody may.
 #[derive(Debug)]
-pub(super) enum Refused {
-    /// In words.
-    With(Response<Body>),
+pub(super) enum Verdict {
+    /// Yes.
+    May,
+    /// No, in words.
+    Refused(Response<Body>),
     /// A browser that may log in.
-    Login,
+    LogIn,
 }
 
 impl Door {
     /// Whether this may be asked.
-    pub(super) fn judge(
-        &self,
-        request: &Parts,
-        peer: IpAddr,
-        token: Option<&Secret>,
-        now: Instant,
-    ) -> Result<(), Refused> {
+    pub(super) fn judge(&self, request: &Parts, peer: IpAddr, token: Option<&Secret>, now: Instant) -> Verdict {
         let headers = &request.headers;
         if let (Some(token), Some(given)) = (token, bearer(headers)) {
-            return self.try_token(token, given, peer, now).map_err(Refused::With);
+            return self.try_token(token, given, peer, now);
         }
         let local = peer.to_canonical().is_loopback();
         if local && !headers.contains_key(header::ORIGIN) && is_local(headers.get(header::HOST)) {
-            return Ok(());
+            return Verdict::May;
         }
         let looks = matches!(request.method, Method::GET | Method::HEAD) && STAT.contains(&request.uri.path());
         if let Some(token) = token
@@ -97,9 +93,9 @@ impl Door {
             && !headers.contains_key(header::ORIGIN)
         {
             let known = cookies(headers).any(|id| self.is_open(id, token, now));
-            return if known { Ok(()) } else { Err(Refused::Login) };
+            return if known { Verdict::May } else { Verdict::LogIn };
         }
-        Err(Refused::With(match (local, token) {
+        Verdict::Refused(match (local, token) {
             (true, _) => error(
                 StatusCode::FORBIDDEN,
                 "this listener is not for pages: ask by IP address or as localhost, without an Origin header",
@@ -111,10 +107,10 @@ impl Door {
                 StatusCode::FORBIDDEN,
                 "this listener answers its own machine only; set admin.token to open it to whoever sends it",
             ),
-        }))
+        })
     }
 
-    fn try_token(&self, token: &Secret, given: &str, peer: IpAddr, now: Instant) -> Result<(), Response<Body>> {
+    fn try_token(&self, token: &Secret, given: &str, peer: IpAddr, now: Instant) -> Verdict {
         let mut wrong = lock(&self.wrong);
         wrong.retain(|_, wrong| now.saturating_duration_since(wrong.last) < LOCKED);
         let mut address = network(peer);
@@ -126,11 +122,11 @@ impl Door {
             let words = format!("too many wrong tokens from here: wait {} s", LOCKED.as_secs());
             let mut response = error(StatusCode::TOO_MANY_REQUESTS, words);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(LOCKED.as_secs()));
-            return Err(response);
+            return Verdict::Refused(response);
         }
         if token.matches(given) {
             wrong.remove(&address);
-            return Ok(());
+            return Verdict::May;
         }
         let entry = wrong.entry(address).or_insert(Wrong { count: 0, last: now });
         (entry.count, entry.last) = (entry.count.saturating_add(1), now);
@@ -138,7 +134,7 @@ impl Door {
             tracing::warn!(%peer, locked_s = LOCKED.as_secs(), "too many wrong tokens for the admin listener");
         }
         counter!("live360_admin_tokens_total", "outcome" => "wrong").increment(1);
-        Err(unauthorized("this is not admin.token"))
+        Verdict::Refused(unauthorized("this is not admin.token"))
     }
 
     /// Logs a browser in that has shown the token: the answer with its cookie. Only over TLS.
@@ -247,9 +243,9 @@ mod tests {
     /// 200 for who may, 0 for who may log in.
     fn status(door: &Door, peer: &str, token: Option<&str>, request: &Parts, now: Instant) -> u16 {
         match door.judge(request, peer.parse().unwrap(), token.map(Secret::new).as_ref(), now) {
-            Ok(()) => 200,
-            Err(Refused::With(response)) => response.status().as_u16(),
-            Err(Refused::Login) => 0,
+            Verdict::May => 200,
+            Verdict::Refused(response) => response.status().as_u16(),
+            Verdict::LogIn => 0,
         }
     }
 
