@@ -158,6 +158,7 @@ async fn a_recording_is_stopped_started_and_marked_and_its_layout_changes_and_it
             let playlist = viewer.playlist("foo", rung).await;
             let at = playlist.media.segments.iter().position(|segment| segment.discontinuity)?;
             assert_ne!(playlist.init(at - 1), playlist.init(at), "{rung}");
+            viewer.fetch(&playlist.init(at)).await;
             (playlist.media.segments.len() > at + 1).then_some(())
         })
         .await;

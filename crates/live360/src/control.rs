@@ -182,15 +182,16 @@ fn bad(words: String) -> Response<Body> {
 }
 
 /// A request that does something is a POST to a stream that may exist.
-fn checked(request: &Parts, name: &str) -> Result<StreamName, Response<Body>> {
+fn checked(request: &Parts, name: &str) -> Result<StreamName, Box<Response<Body>>> {
     must_post(request)?;
     let name: Result<StreamName, _> = name.parse();
-    name.map_err(|error| bad(error.to_string()))
+    name.map_err(|error| Box::new(bad(error.to_string())))
 }
 
-fn must_post(request: &Parts) -> Result<(), Response<Body>> {
+fn must_post(request: &Parts) -> Result<(), Box<Response<Body>>> {
     let is_post = request.method == Method::POST;
-    is_post.then_some(()).ok_or_else(|| refused(StatusCode::METHOD_NOT_ALLOWED, "whatever does something is a POST"))
+    let words = "whatever does something is a POST";
+    is_post.then_some(()).ok_or_else(|| Box::new(refused(StatusCode::METHOD_NOT_ALLOWED, words)))
 }
 
 /// Acts on an edge.
@@ -200,7 +201,7 @@ pub(crate) fn of_edge(edge: edge::Handle) -> Control {
         Box::pin(async move {
             let (name, what) = stream_path(request.uri.path())?;
             let wish = read_pin(what, request.uri.query())?;
-            Some(checked(&request, name).map_or_else(|refusal| refusal, |name| pin(&edge, &name, wish)))
+            Some(checked(&request, name).map_or_else(|refusal| *refusal, |name| pin(&edge, &name, wish)))
         })
     })
 }
@@ -232,7 +233,7 @@ pub(crate) fn of_origin(origin: origin::Handle) -> Control {
             let wish = read_act(what, request.uri.query())?;
             Some(match checked(&request, name) {
                 Ok(name) => act(&origin, &name, wish).await,
-                Err(refusal) => refusal,
+                Err(refusal) => *refusal,
             })
         })
     })
@@ -273,7 +274,7 @@ pub(crate) fn of_process(steering: steering::Handle) -> Control {
                 return None;
             }
             Some(match (must_post(&request), path) {
-                (Err(refusal), _) => refusal,
+                (Err(refusal), _) => *refusal,
                 (Ok(()), "/control/log") => match read_log(request.uri.query()) {
                     Ok(wish) => answer(steering.log(wish).await),
                     Err(words) => bad(words),

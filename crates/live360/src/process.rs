@@ -38,7 +38,18 @@ pub(crate) async fn run(role: Role, sources: Sources, loaded: Loaded, log: LogLe
     let (steering, handle) = Steering::new(sources, loaded, current.clone(), log);
     let (bound, tiers) = (Bound::default(), Tiers::default());
     let (hooks, sender) = Hooks::open(&config, role.name())?;
-    let mut process = Process { admin, bound, tiers, hooks, balancer: None, edge: None, tls: None, current, steering };
+    let mut process = Process {
+        admin,
+        bound,
+        tiers,
+        hooks,
+        balancer: None,
+        edge: None,
+        tls: None,
+        #[cfg(feature = "origin")]
+        current,
+        steering,
+    };
     if let Some(sender) = sender {
         let stop = process.tiers.token("hooks");
         process.tiers.spawn("hooks", sender.run(stop));
@@ -139,6 +150,7 @@ struct Process {
     /// What is served over TLS with.
     tls: Option<Arc<Tls>>,
     /// The config in force while it runs.
+    #[cfg(feature = "origin")]
     current: Current,
     steering: Steering,
 }

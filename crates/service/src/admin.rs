@@ -13,7 +13,7 @@ use crate::http::{Body, Handler, Limits, error, json, serve, serve_tls};
 use crate::ready::{Latch, Stage};
 use crate::telemetry::Metrics;
 use crate::tls::Tls;
-use door::{Door, LOGIN, Refused};
+use door::{Door, LOGIN, Verdict};
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
@@ -160,17 +160,17 @@ impl Admin {
         let config = self.config.get();
         let token = config.admin.token.clone();
         match self.door.judge(&request, peer, &config.admin, now) {
-            Ok(()) if request.method == Method::POST && request.uri.path() == LOGIN => {
+            Verdict::May if request.method == Method::POST && request.uri.path() == LOGIN => {
                 let response = self.door.log_in(&request, token.as_ref(), now);
                 if response.status().is_success() {
                     tracing::info!(%peer, "a browser logged in to look at /stat");
                 }
                 response
             }
-            Ok(()) => self.answer(request).await,
-            Err(Refused::With(refusal)) => refusal,
-            Err(Refused::Login) if page::is_wanted(&request.headers) => page::login(),
-            Err(Refused::Login) => {
+            Verdict::May => self.answer(request).await,
+            Verdict::Refused(refusal) => refusal,
+            Verdict::LogIn if page::is_wanted(&request.headers) => page::login(),
+            Verdict::LogIn => {
                 error(StatusCode::UNAUTHORIZED, "log in at /stat in a browser, or send \"Authorization: Bearer TOKEN\"")
             }
         }
@@ -313,7 +313,9 @@ mod tests {
     async fn browse(peer: &str, tls: bool, token: Option<&str>, path: &str) -> (u16, String) {
         let (admin, _) = admin();
         let token = token.map(crate::secret::Secret::new);
-        admin.config.replace(Config { admin: config::Admin { token, ..config::Admin::default() }, ..Config::default() });
+        admin
+            .config
+            .replace(Config { admin: config::Admin { token, ..config::Admin::default() }, ..Config::default() });
         let request = http::Request::builder().uri(path).header(header::ACCEPT, "text/html,*/*;q=0.8").body(());
         let (mut parts, ()) = request.unwrap().into_parts();
         parts.extensions.insert(if tls { Wire::Tls } else { Wire::Plain });

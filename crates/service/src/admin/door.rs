@@ -66,37 +66,33 @@ struct Wrong {
     last: Instant,
 }
 
-/// Why somebody may not.
+/// Whether somebody may.
 #[derive(Debug)]
-pub(super) enum Refused {
-    /// In words.
-    With(Response<Body>),
+pub(super) enum Verdict {
+    /// Yes.
+    May,
+    /// No, in words.
+    Refused(Response<Body>),
     /// A browser that may log in.
-    Login,
+    LogIn,
 }
 
 impl Door {
     /// Whether this may be asked.
-    pub(super) fn judge(
-        &self,
-        request: &Parts,
-        peer: IpAddr,
-        config: &config::Admin,
-        now: Instant,
-    ) -> Result<(), Refused> {
+    pub(super) fn judge(&self, request: &Parts, peer: IpAddr, config: &config::Admin, now: Instant) -> Verdict {
         let (headers, token) = (&request.headers, config.token.as_ref());
         let local = peer.to_canonical().is_loopback();
         let private = is_over_tls(request) || config.token_over_http;
         if !local && !private && token.is_some() {
             // Whether a token is right is not told, nor looked at, where others can read it.
             let words = "from another machine this listener answers over TLS only: see admin.https";
-            return Err(Refused::With(error(StatusCode::FORBIDDEN, words)));
+            return Verdict::Refused(error(StatusCode::FORBIDDEN, words));
         }
         if let (Some(token), Some(given)) = (token, bearer(headers)) {
-            return self.try_token(token, given, peer, now).map_err(Refused::With);
+            return self.try_token(token, given, peer, now);
         }
         if local && !headers.contains_key(header::ORIGIN) && is_local(headers.get(header::HOST)) {
-            return Ok(());
+            return Verdict::May;
         }
         let looks = matches!(request.method, Method::GET | Method::HEAD) && STAT.contains(&request.uri.path());
         if let Some(token) = token
@@ -105,9 +101,9 @@ impl Door {
             && !headers.contains_key(header::ORIGIN)
         {
             let known = cookies(headers).any(|id| self.is_open(id, token, now));
-            return if known { Ok(()) } else { Err(Refused::Login) };
+            return if known { Verdict::May } else { Verdict::LogIn };
         }
-        Err(Refused::With(match (local, token) {
+        Verdict::Refused(match (local, token) {
             (true, _) => error(
                 StatusCode::FORBIDDEN,
                 "this listener is not for pages: ask by IP address or as localhost, without an Origin header",
@@ -119,10 +115,10 @@ impl Door {
                 StatusCode::FORBIDDEN,
                 "this listener answers its own machine only; set admin.token to open it to whoever sends it",
             ),
-        }))
+        })
     }
 
-    fn try_token(&self, token: &Secret, given: &str, peer: IpAddr, now: Instant) -> Result<(), Response<Body>> {
+    fn try_token(&self, token: &Secret, given: &str, peer: IpAddr, now: Instant) -> Verdict {
         let mut wrong = lock(&self.wrong);
         wrong.retain(|_, wrong| now.saturating_duration_since(wrong.last) < LOCKED);
         let mut address = network(peer);
@@ -134,11 +130,11 @@ impl Door {
             let words = format!("too many wrong tokens from here: wait {} s", LOCKED.as_secs());
             let mut response = error(StatusCode::TOO_MANY_REQUESTS, words);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(LOCKED.as_secs()));
-            return Err(response);
+            return Verdict::Refused(response);
         }
         if token.matches(given) {
             wrong.remove(&address);
-            return Ok(());
+            return Verdict::May;
         }
         let entry = wrong.entry(address).or_insert(Wrong { count: 0, last: now });
         (entry.count, entry.last) = (entry.count.saturating_add(1), now);
@@ -146,7 +142,7 @@ impl Door {
             tracing::warn!(%peer, locked_s = LOCKED.as_secs(), "too many wrong tokens for the admin listener");
         }
         counter!("live360_admin_tokens_total", "outcome" => "wrong").increment(1);
-        Err(unauthorized("this is not admin.token"))
+        Verdict::Refused(unauthorized("this is not admin.token"))
     }
 
     /// Logs a browser in that has shown the token: the answer with its cookie. Only over TLS.
@@ -263,9 +259,9 @@ mod tests {
 
     fn status_of(door: &Door, peer: &str, config: &config::Admin, request: &Parts, now: Instant) -> u16 {
         match door.judge(request, peer.parse().unwrap(), config, now) {
-            Ok(()) => 200,
-            Err(Refused::With(response)) => response.status().as_u16(),
-            Err(Refused::Login) => 0,
+            Verdict::May => 200,
+            Verdict::Refused(response) => response.status().as_u16(),
+            Verdict::LogIn => 0,
         }
     }
 
