@@ -124,7 +124,8 @@ impl Admin {
 
 /// Binds the private listener, with a word of warning where nobody could use it.
 pub async fn bind(addr: SocketAddr, config: &config::Admin) -> io::Result<TcpListener> {
-    if !addr.ip().is_loopback() && !(config.token.is_some() && config.token_over_http) {
+    let usable = config.token.is_some() && config.token_over_http;
+    if !addr.ip().is_loopback() && !usable {
         tracing::warn!(
             %addr,
             "admin.http is open to the network but answers this machine only: set admin.token and admin.https (or \

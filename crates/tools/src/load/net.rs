@@ -62,17 +62,20 @@ pub(super) struct Net {
 /// One viewer's connections that nothing is asked on.
 pub(super) struct Pool {
     net: Rc<Net>,
-    idle: RefCell<Vec<(Arc<Origin>, http1::SendRequest<Empty<Bytes>>)>>,
+    idle: RefCell<Vec<(Arc<Origin>, One)>>,
     /// HTTP/2 needs one for each origin.
-    shared: RefCell<Vec<(Arc<Origin>, http2::SendRequest<Empty<Bytes>>)>>,
+    shared: RefCell<Vec<(Arc<Origin>, Two)>>,
     /// Where it may turn out that one connection will do, they are made one after the other.
     making: tokio::sync::Mutex<()>,
 }
 
+type One = http1::SendRequest<Empty<Bytes>>;
+type Two = http2::SendRequest<Empty<Bytes>>;
+
 /// A connection that a request can be sent on.
 enum Sender {
-    One(http1::SendRequest<Empty<Bytes>>),
-    Two(http2::SendRequest<Empty<Bytes>>),
+    One(One),
+    Two(Two),
 }
 
 /// What came of a request.
