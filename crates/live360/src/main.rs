@@ -7,6 +7,8 @@ mod balancer;
 mod cli;
 mod control;
 mod leaving;
+mod manager;
+mod manual;
 mod process;
 mod tiers;
 #[cfg(feature = "tools")]
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::LadderChild => ladder_child(),
         #[cfg(feature = "transcoder")]
         Command::VodChild => vod_child(),
+        Command::HelpFiles { folder } => manual::write(&folder),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("live360: {error:#}");

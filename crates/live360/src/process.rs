@@ -4,6 +4,7 @@
 
 use crate::balancer::Balancer;
 use crate::leaving::{self, Cause, Timeline};
+use crate::manager;
 use crate::tiers::{EDGE, Tiers};
 use anyhow::{Context as _, anyhow, bail};
 use edge::Edge;
@@ -36,6 +37,10 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<()> {
     let (bound, mut tiers, balancer) = process.open(role, &config).await?;
     latch.ready();
     announce(role, &config, &bound, tls.as_ref());
+    manager::ready(&bound.line());
+    if let Some(watchdog) = manager::watchdog() {
+        tiers.spawn("watchdog", watchdog);
+    }
     let cause = tokio::select! {
         asked = signals.next() => Cause::Signal(asked),
         cause = taken_away(machine) => cause,
@@ -43,6 +48,7 @@ pub(crate) async fn run(role: Role, config: Config) -> anyhow::Result<()> {
     };
     let start = Instant::now();
     latch.leaving();
+    manager::leaving(&cause.to_string());
     if let Some(front) = front {
         // For balancers that ask where viewers do.
         front.close();
