@@ -14,6 +14,10 @@ done
 # How long the system may run, in s.
 BOOTED_S=420
 
+if command -v lintian >/dev/null; then
+    lintian --fail-on error,warning "$package" >&2 || die "lintian finds fault with the package"
+fi
+
 base=$("$ROOT/scripts/debian.sh")
 work=$(mktemp -d "$STATE/boot.XXXXXX")
 # What is mounted into it must be gone first; nspawn unmounts its own.

@@ -81,6 +81,21 @@ def parses(promtool: str, asked: list[tuple[str, str]]) -> None:
         wrong.append(f"the dashboard's queries:\n{said.stdout}{said.stderr}")
 
 
+def check_quotes() -> None:
+    """What a runbook says that the log says must be in the program: (log: "words") and, over a line's end, the same."""
+    sources = ""
+    for folder in ("crates", "origin", "edge", "transcoder"):
+        for path in (ROOT / folder).rglob("*.rs"):
+            # As the compiler reads a text that goes over several lines.
+            sources += re.sub(r"\\\n\s*", "", path.read_text())
+    for book in sorted((ROOT / "deploy" / "runbooks").glob("*.md")):
+        text = " ".join(book.read_text().split())
+        for said in re.findall(r"\(?log: ((?:\"[^\"]+\"(?:, or )?)+)", text):
+            for quoted in re.findall(r'"([^"]+)"', said):
+                if quoted not in sources:
+                    wrong.append(f"runbooks/{book.name}: the program never says {quoted!r}")
+
+
 def main() -> None:
     promtool = sys.argv[1]
     metrics = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "docs" / "metrics.md"
@@ -113,6 +128,7 @@ def main() -> None:
                     wrong.append(f"{where}: the program has no metric {name} ({metrics.name})")
     else:
         print(f"note: {metrics} isn't there, so the names of metrics were not compared", file=sys.stderr)
+    check_quotes()
     for words in wrong:
         print(f"deploy/dashboards: {words}", file=sys.stderr)
     sys.exit(1 if wrong else 0)
