@@ -29,9 +29,14 @@ cargo test -q -p e2e --test it --locked tidy::
 say "== the page"
 (cd player && npm run --silent check)
 
-if command -v shellcheck >/dev/null; then
-    say "== scripts"
-    mapfile -t scripts < <(grep -rlE '^#!.*\b(ba)?sh$' .ci scripts)
-    shellcheck -x "${scripts[@]}"
-fi
+say "== scripts"
+mapfile -t scripts < <(grep -rlE '^#!.*\b(ba)?sh$' .ci scripts deploy)
+shellcheck -x "${scripts[@]}"
+
+# What else there is to look over, each by itself.
+for check in scripts/check/*.sh; do
+    [ -x "$check" ] || continue
+    say "== $(basename "$check" .sh)"
+    "$check"
+done
 say "check: all good"

@@ -8,8 +8,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # FFmpeg's headers, and what bindgen and the linker need to bind them.
 BUILD_PACKAGES=(gcc libc6-dev make pkg-config clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev
     libavfilter-dev libavdevice-dev libswscale-dev libswresample-dev)
-# The real publishers and readers of the end-to-end tests; Python for servers that speak S3.
-TEST_PACKAGES=(ffmpeg librtmp-dev curl python3 python3-venv)
+# The real publishers and readers of the end-to-end tests; Python for servers that speak S3; what looks over scripts, units
+# and the package.
+TEST_PACKAGES=(ffmpeg librtmp-dev curl python3 python3-venv shellcheck systemd dpkg-dev)
 
 # The oldest Node that Vite runs on.
 NODE_MAJOR=20

@@ -14,6 +14,9 @@ else
     # These share the machine's cores and ports of nobody: one after the other.
     cargo test -p e2e --locked -- --test-threads=1
 fi
+if command -v dpkg-shlibdeps >/dev/null; then
+    deploy/deb/check.sh target/debug/live360
+fi
 cargo test --doc --workspace --locked -q
 (cd player && npm test --silent)
 say "test: all good"

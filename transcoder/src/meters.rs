@@ -130,6 +130,11 @@ impl Meters {
         gauge!("live360_vod_queue_messages", "state" => "in_flight").set(depth.in_flight as f64);
     }
 
+    /// What a look at the queue for dead messages found.
+    pub(crate) fn dead(&self, count: u64) {
+        gauge!("live360_vod_dead_messages").set(count as f64);
+    }
+
     /// What `/stat` shows.
     pub(crate) fn stat(&self, queue: &str) -> Value {
         let now = self.now();

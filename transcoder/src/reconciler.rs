@@ -85,6 +85,11 @@ impl Reconciler {
         let jobs = self.jobs().await?;
         let depth = patiently(|| self.stores.queue.depth()).await?;
         self.meters.looked(counts(&jobs), depth);
+        match self.stores.queue.dead_count().await {
+            Ok(count) => self.meters.dead(count),
+            // Not every worker may ask there, and no work depends on it.
+            Err(error) => tracing::debug!(%error, "can't count the dead messages"),
+        }
         self.quiet = if depth == Depth::default() { self.quiet.saturating_add(1) } else { 0 };
         let local = matches!(self.stores.queue.address(), QueueAddress::Local);
         // SQS counts about, and late.

@@ -93,6 +93,13 @@ pub(crate) enum Command {
     #[cfg(feature = "transcoder")]
     #[command(hide = true)]
     VodChild,
+    /// Writes manual pages and bash's completions into a folder; for whoever makes a package.
+    #[command(hide = true)]
+    HelpFiles {
+        /// Where to; it must exist
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
 }
 
 /// Options of the commands that serve.

@@ -8,6 +8,8 @@ mod cli;
 mod control;
 mod key;
 mod leaving;
+mod manager;
+mod manual;
 mod process;
 mod steering;
 mod tiers;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::LadderChild => ladder_child(),
         #[cfg(feature = "transcoder")]
         Command::VodChild => vod_child(),
+        Command::HelpFiles { folder } => manual::write(&folder),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("live360: {error:#}");

@@ -5,6 +5,7 @@
 use crate::balancer::Balancer;
 use crate::control;
 use crate::leaving::{self, Cause, Timeline};
+use crate::manager;
 use crate::steering::{self, Sources, Steering};
 use crate::tiers::{EDGE, Tiers};
 use anyhow::{Context as _, anyhow, bail};
@@ -61,6 +62,10 @@ pub(crate) async fn run(role: Role, sources: Sources, loaded: Loaded, log: LogLe
     let (bound, mut tiers, balancer) = process.open(role, &config, hangups).await?;
     latch.ready();
     announce(role, &config, &bound, tls.and_then(|tls| tls.facts()).as_ref());
+    manager::ready(&bound.line());
+    if let Some(watchdog) = manager::watchdog() {
+        tiers.spawn("watchdog", watchdog);
+    }
     let cause = tokio::select! {
         asked = signals.next() => Cause::Signal(asked),
         cause = taken_away(machine) => cause,
@@ -68,6 +73,7 @@ pub(crate) async fn run(role: Role, sources: Sources, loaded: Loaded, log: LogLe
     };
     let start = Instant::now();
     latch.leaving();
+    manager::leaving(&cause.to_string());
     if let Some(front) = front {
         // For balancers that ask where viewers do.
         front.close();

@@ -5,7 +5,9 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
 
 fn live360(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_live360"));
@@ -135,8 +137,15 @@ impl Edge {
     }
 
     fn with(more: &[&str]) -> Self {
+        Self::among(&[], more)
+    }
+
+    /// With these variables in its environment.
+    fn among(env: &[(&str, &str)], more: &[&str]) -> Self {
         let any = ["edge", "--set", "edge.http=127.0.0.1:0", "--set", "admin.http=127.0.0.1:0"];
-        let mut child = live360(&[&any, more].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut command = live360(&[&any, more].concat());
+        let mut child =
+            command.envs(env.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut ready = String::new();
         stdout.read_line(&mut ready).unwrap();
@@ -188,6 +197,34 @@ fn the_ready_line_is_all_of_stdout_and_names_what_answers() {
         assert_eq!(more, "");
         assert!(log.contains("leaving"), "{log}");
     }
+}
+
+#[test]
+fn systemd_is_told_that_it_is_ready_alive_and_leaving() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    // Longer than anything takes; without it a test that fails would hang.
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let wait_for = |word: &str| {
+        let mut told = String::new();
+        while !told.lines().any(|line| line == word) {
+            let mut buffer = [0; 4096];
+            let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{word}: {error}"));
+            told = String::from_utf8(buffer[..length].to_vec()).unwrap();
+        }
+        told
+    };
+    let env = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "100000")];
+    let mut edge = Edge::among(&env, &[]);
+    let ready = wait_for("READY=1");
+    assert!(ready.contains("STATUS=READY {\"edge_http\""), "{ready}");
+    wait_for("WATCHDOG=1");
+    wait_for("WATCHDOG=1");
+    edge.signal("-TERM");
+    let leaving = wait_for("STOPPING=1");
+    assert!(leaving.contains("STATUS=leaving: SIGTERM"), "{leaving}");
+    assert_eq!(edge.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

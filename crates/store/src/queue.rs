@@ -247,6 +247,16 @@ impl Queue {
         }
     }
 
+    /// How many messages were given out too often, without looking at them. Fails as [`Queue::dead_letters`] does, and where
+    /// the queue for dead messages may not be asked (sqs:GetQueueAttributes).
+    pub async fn dead_count(&self) -> Result<u64, Error> {
+        match &self.kind {
+            Kind::Local(local) => local.dead_count().await,
+            #[cfg(feature = "aws")]
+            Kind::Sqs(sqs) => sqs.dead_count().await,
+        }
+    }
+
     /// Messages that were given out too often, oldest first, [`DEAD_MAX`] at most. A local queue moves them aside when
     /// somebody receives. SQS moves them to the queue that its redrive policy names (without one this fails), which can
     /// only be listed by receiving from it: for some seconds they are out of sight, and may be missing if two look at once.

@@ -139,6 +139,10 @@ impl Local {
         self.run("count", |shared| shared.depth()).await
     }
 
+    pub(super) async fn dead_count(&self) -> Result<u64, Error> {
+        self.run("count the dead of", |shared| shared.dead_count()).await
+    }
+
     pub(super) async fn dead_letters(&self) -> Result<Vec<Dead>, Error> {
         self.run("list the dead of", |shared| shared.dead_letters()).await
     }
@@ -274,6 +278,12 @@ impl Shared {
             *count = count.saturating_add(1);
         }
         Ok(depth)
+    }
+
+    fn dead_count(&self) -> Result<u64, Error> {
+        let _lock = self.lock("count the dead of")?;
+        self.bury_all()?;
+        Ok(self.names(DLQ)?.len() as u64)
     }
 
     fn dead_letters(&self) -> Result<Vec<Dead>, Error> {

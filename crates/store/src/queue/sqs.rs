@@ -207,10 +207,19 @@ impl Sqs {
         use QueueAttributeName as Name;
         let waiting = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesDelayed];
         let held = Name::ApproximateNumberOfMessagesNotVisible;
-        let found = self.attributes("count", [&waiting[..], std::slice::from_ref(&held)].concat()).await?;
+        let names = [&waiting[..], std::slice::from_ref(&held)].concat();
+        let found = self.attributes(self.queue.url(), "count", names).await?;
         let count = |name| found.get(name).and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
         let visible = waiting.iter().map(count).fold(0, u64::saturating_add);
         Ok(Depth { visible, in_flight: count(&held) })
+    }
+
+    pub(super) async fn dead_count(&self) -> Result<u64, Error> {
+        const DOING: &str = "count the dead of";
+        let dlq = self.dlq(DOING).await?;
+        let name = QueueAttributeName::ApproximateNumberOfMessages;
+        let found = self.attributes(dlq.url(), DOING, vec![name.clone()]).await?;
+        Ok(found.get(&name).and_then(|count| count.parse().ok()).unwrap_or(0))
     }
 
     pub(super) async fn dead_letters(&self) -> Result<Vec<Dead>, Error> {
@@ -266,7 +275,7 @@ impl Sqs {
 
     /// The queue for dead messages, as the redrive policy has it.
     async fn dlq(&self, doing: &'static str) -> Result<SqsUrl, Error> {
-        let found = self.attributes(doing, vec![QueueAttributeName::RedrivePolicy]).await?;
+        let found = self.attributes(self.queue.url(), doing, vec![QueueAttributeName::RedrivePolicy]).await?;
         let policy = found.get(&QueueAttributeName::RedrivePolicy);
         policy.and_then(|policy| target(policy)).and_then(|arn| self.queue.beside(arn)).ok_or_else(|| Error::Remote {
             doing,
@@ -278,10 +287,11 @@ impl Sqs {
 
     async fn attributes(
         &self,
+        url: &str,
         doing: &'static str,
         names: Vec<QueueAttributeName>,
     ) -> Result<HashMap<QueueAttributeName, String>, Error> {
-        let get = self.client.get_queue_attributes().queue_url(self.queue.url()).set_attribute_names(Some(names));
+        let get = self.client.get_queue_attributes().queue_url(url).set_attribute_names(Some(names));
         let found = get.send().await.map_err(|error| self.trouble(doing, &error))?;
         Ok(found.attributes.unwrap_or_default())
     }
