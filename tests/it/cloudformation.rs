@@ -16,10 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// Keys of the machines' configuration that the program does not have yet: they come with watching, publishing and private
-/// listeners over TLS.
-const NOT_YET: [&str; 5] = ["cluster", "publish", "watch", "origin.rtmps", "admin.https"];
-
 /// Listeners that would be open to everybody, at the same port on each machine.
 const OPEN: [&str; 2] = ["origin.rtmps", "admin.https"];
 
@@ -65,13 +61,12 @@ impl Stack {
     /// The configuration of this kind of machine.
     fn config(&self, tier: &str) -> PathBuf {
         let text = self.made["configs"][tier].as_str().expect("a configuration");
-        let known = |line: &&str| !NOT_YET.iter().any(|key| line.starts_with(key));
         let local = |line: &str| match OPEN.iter().find(|key| line.starts_with(**key)) {
             Some(key) => format!("{key} = \"127.0.0.1:0\""),
             None => line.to_owned(),
         };
         let file = self.etc.path().join(format!("{tier}.toml"));
-        std::fs::write(&file, text.lines().filter(known).map(local).collect::<Vec<_>>().join("\n")).expect("a file");
+        std::fs::write(&file, text.lines().map(local).collect::<Vec<_>>().join("\n")).expect("a file");
         file
     }
 

@@ -228,10 +228,6 @@ impl Process {
         if by_role || config.admin.https.is_some() {
             self.tls = Tls::from_config(config)?;
         }
-        if let Some(tls) = &self.tls {
-            let keeping = Arc::clone(tls).keep(self.tiers.token("tls"));
-            self.tiers.spawn("tls", keeping);
-        }
         Ok(())
     }
 
@@ -266,7 +262,8 @@ impl Process {
         Ok(())
     }
 
-    /// Opens the admin listener, last of all.
+    /// Opens the admin listener, last of all, and begins to look after the certificate: an authority may have to find the
+    /// listeners open.
     async fn open(
         mut self,
         role: Role,
@@ -277,6 +274,10 @@ impl Process {
         let bind = admin::bind(addr, &config.admin);
         let listener = bind.await.with_context(|| format!("can't listen on admin.http = {addr}"))?;
         self.bound.admin_http = listener.local_addr().ok();
+        if let Some(tls) = &self.tls {
+            let keeping = Arc::clone(tls).keep(self.tiers.token("tls"));
+            self.tiers.spawn("tls", keeping);
+        }
         let secure = match (config.admin.https, self.tls) {
             (Some(addr), Some(tls)) => {
                 let listener =

@@ -87,6 +87,8 @@ impl TlsError {
 pub struct Tls {
     shown: Arc<Shown>,
     server: Arc<ServerConfig>,
+    /// For what speaks no HTTP.
+    bare: Arc<ServerConfig>,
     source: Source,
 }
 
@@ -137,7 +139,8 @@ impl Tls {
         };
         let shown = Arc::new(Shown::default());
         let server = server_config(Arc::clone(&shown), matches!(source, Source::Acme(_)))?;
-        let tls = Self { shown, server: Arc::new(server), source };
+        let bare = bare_config(&server);
+        let tls = Self { shown, server: Arc::new(server), bare: Arc::new(bare), source };
         if let Some(first) = first {
             tls.show(first);
         }
@@ -211,6 +214,11 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&self.server))
     }
 
+    /// The same for what speaks no HTTP.
+    fn bare_acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.bare))
+    }
+
     fn kind(&self) -> &'static str {
         match self.source {
             Source::Files(_) => "files",
@@ -253,4 +261,13 @@ fn server_config(shown: Arc<Shown>, acme: bool) -> Result<ServerConfig, TlsError
     // Tickets are the client's memory of a session; ours would be bounded, and viewers are many.
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(library)?;
     Ok(config)
+}
+
+/// Names no version of HTTP, and sends no tickets after the handshake of TLS 1.3: the librtmp of several encoders takes what
+/// comes before the first answer for a failure.
+fn bare_config(server: &ServerConfig) -> ServerConfig {
+    let mut config = server.clone();
+    config.alpn_protocols.retain(|name| name == ACME_ALPN);
+    config.send_tls13_tickets = 0;
+    config
 }

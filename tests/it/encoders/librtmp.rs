@@ -21,10 +21,12 @@ async fn librtmp_publishes_and_is_told_when_it_may_not() {
     let program = compile(dir.path()).await;
     let media = dir.path().join("source.flv");
     make_media(&Source { keyint: 30, ..small(4) }, &media).await;
-    let mut server = Server::all(&[COPIED[0], COPIED[1], "hls.segment_ms=1000"]).await;
-    let publish = |key: &'static str| {
+    let tls = ["tls=self-signed", "edge.https=127.0.0.1:0", "origin.rtmps=127.0.0.1:0"];
+    let mut server = Server::all(&[&COPIED[..], &tls, &["hls.segment_ms=1000"]].concat()).await;
+    let secure = format!("rtmps://{}/live/bar", server.addr("rtmps"));
+    let publish_to = |url: String| {
         let mut command = Command::new(&program);
-        command.arg(server.rtmp(key)).arg(&media).stdin(Stdio::null()).kill_on_drop(true);
+        command.arg(url).arg(&media).stdin(Stdio::null()).kill_on_drop(true);
         let output = command.output();
         async move {
             let output = tokio::time::timeout(e2e::DEADLINE, output).await.expect("it ends in time");
@@ -32,6 +34,7 @@ async fn librtmp_publishes_and_is_told_when_it_may_not() {
             (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
         }
     };
+    let publish = |key: &str| publish_to(server.rtmp(key));
     let viewer = server.viewer();
     let ((code, words), _) = tokio::join!(publish("foo"), viewer.wait_segments("foo", "source", 2));
     assert_eq!(code, Some(0), "{words}");
@@ -42,5 +45,8 @@ async fn librtmp_publishes_and_is_told_when_it_may_not() {
 
     let (code, words) = publish("foo.bar").await;
     assert_eq!(code, Some(1), "{words}");
+
+    let ((code, words), _) = tokio::join!(publish_to(secure), viewer.wait_segments("bar", "source", 2));
+    assert_eq!(code, Some(0), "{words}");
     server.assert_well();
 }

@@ -24,7 +24,7 @@ impl Tls {
         listener: &'static str,
         protocol: &'static str,
     ) -> Result<TlsStream<TcpStream>, NoHandshake> {
-        let shaken = match tokio::time::timeout(within, self.acceptor().accept(stream)).await {
+        let shaken = match tokio::time::timeout(within, self.bare_acceptor().accept(stream)).await {
             Err(_) => Err(Failure::Slow),
             Ok(Err(error)) => Err(failure(&error)),
             Ok(Ok(mut stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_ALPN) => {
