@@ -16,10 +16,11 @@ const REPORTS: [(&str, &str); 5] = [
 ];
 
 /// Labels whose values come from fixed sets, the config, or are bounded by those who report them.
-const LABELS: [&str; 14] = [
+const LABELS: [&str; 15] = [
     "cache",
     "cause",
     "class",
+    "event",
     "kind",
     "listener",
     "origin",

@@ -125,8 +125,8 @@ impl Meters {
 
 /// Counts a handshake that came to nothing.
 pub(crate) fn count_failure(listener: &'static str, failure: Failure) {
-    let labels = [("listener", listener), ("cause", failure.as_str())];
-    counter!("live360_tls_handshakes_failed_total", &labels).increment(1);
+    let cause = failure.as_str();
+    counter!("live360_tls_handshakes_failed_total", "listener" => listener, "cause" => cause).increment(1);
 }
 
 impl Failure {
