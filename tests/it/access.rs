@@ -43,6 +43,10 @@ async fn a_key_that_was_made_lets_publish_and_everybody_who_should_hears_of_it()
         format!("hooks.secret=file:{}", secret.display()),
         format!("publish.jwt_secret={HUSH}{HUSH}"),
         format!("admin.token={HUSH}token"),
+        format!("watch.secrets={HUSH}watch"),
+        format!("cluster.secret={HUSH}cluster"),
+        format!("protect.secret={HUSH}protect"),
+        "streams.own.protect=aes-128".to_owned(),
         "log.level=trace".to_owned(),
     ];
     let mut sets: Vec<&str> = sets.iter().map(String::as_str).collect();
