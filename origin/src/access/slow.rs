@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Comparisons at a time, with some 20 ms of a core and 19 MiB each.
+/// Comparisons at a time, with tens of milliseconds of a core and 19 MiB each.
 const AT_A_TIME: usize = 1;
 
 /// Comparisons that wait for their turn, and how long; beyond that the key counts as wrong. Less than the shortest wait of a
