@@ -188,7 +188,7 @@ mod tests {
             seconds: 2.0,
             map: format!("init-{:016x}.mp4", msn / 22),
             key: key(msn),
-            discontinuity: msn % 22 == 0,
+            discontinuity: msn.is_multiple_of(22),
             parts: if msn > 38 { (0..4).map(|n| part(msn, n)).collect() } else { Vec::new() },
             ..Segment::default()
         };
