@@ -2,7 +2,7 @@
 //!
 //! Carries out; when something can take effect is decided by the core and the tape.
 
-use super::{Stream, Task, utc_ms};
+use super::{Stream, Task, kept_s, utc_ms};
 use crate::live::core::{Input, Options, Steered};
 use crate::record::Recording;
 use crate::steer::{Act, Cannot, MARKS_MAX, Mark};
@@ -57,6 +57,8 @@ impl Task {
         let Configured { options, listed, key, record } = configured;
         self.stream.listed.store(listed, Ordering::Relaxed);
         self.key = key;
+        // Playlists of this epoch name what they name.
+        self.window_s = self.window_s.max(kept_s(options.window_s));
         let begun = self.stream.core().since().is_some();
         self.tape.configure(record, begun);
         self.obey(Input::Configure(Box::new(options))).await;
