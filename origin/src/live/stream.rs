@@ -134,9 +134,7 @@ impl Stream {
     pub(crate) fn new(setup: Setup) -> Result<(Arc<Self>, Task), store::Error> {
         let Setup { name, configured, dir, program, recorder, hooks, keyring } = setup;
         let Configured { options, listed, record } = configured;
-        // Removed segments stay for as long as the longest playlist that named them (§6.2.2): at least six segments, and
-        // one more than the window asks for.
-        let window_s = options.window_s.max(6 * LONGEST_SEGMENT_S) + LONGEST_SEGMENT_S;
+        let window_s = kept_s(options.window_s);
         let (files, writes) = Files::new(dir)?;
         let (state, keys) = files.left_behind()?;
         let mut saved = state.and_then(|text| read_state(&name, &text));
@@ -487,13 +485,15 @@ impl Task {
                 self.stream.note_epoch();
                 // They were about the publisher before, or will come again.
                 self.stream.warnings.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                if self.stream.ended().is_some() {
+            }
+            let before = if publish { self.stream.core().since() } else { None };
+            let effects = self.decide(input, &mut changed);
+            if publish {
+                if before.is_some() && self.stream.core().since().is_none() {
+                    // The epoch before has given way.
                     self.stream.forget_marks();
                     self.tape.begin_epoch();
                 }
-            }
-            let effects = self.decide(input, &mut changed);
-            if publish {
                 self.tape.publish(utc_ms());
             }
             let mut refused = false;
@@ -589,6 +589,12 @@ impl Task {
             self.stream.files.save(state);
         }
     }
+}
+
+/// How long removed segments stay, in seconds: as long as the longest playlist that named them (§6.2.2), which is at least
+/// six segments, and one more than the window asks for.
+fn kept_s(window_s: u32) -> u32 {
+    window_s.max(6 * LONGEST_SEGMENT_S) + LONGEST_SEGMENT_S
 }
 
 /// How long after the end of its last picture a segment is there to be served.

@@ -2,7 +2,7 @@
 //!
 //! Carries out; when something can take effect is decided by the core and the tape.
 
-use super::{Stream, Task, utc_ms};
+use super::{Stream, Task, kept_s, utc_ms};
 use crate::live::core::{Input, Options, Steered};
 use crate::record::Recording;
 use crate::steer::{Act, Cannot, MARKS_MAX, Mark};
@@ -54,6 +54,8 @@ impl Task {
     pub(super) async fn configure(&mut self, configured: Configured) {
         let Configured { options, listed, record } = configured;
         (self.listed, self.record) = (listed, record);
+        // Playlists of this epoch name what they name.
+        self.window_s = self.window_s.max(kept_s(options.window_s));
         self.apply_grant();
         self.obey(Input::Configure(Box::new(options))).await;
     }
