@@ -23,6 +23,11 @@ const CROWD_MAX: usize = 3000;
 /// The thread is full from this share of a core on.
 const FULL: f64 = 0.9;
 
+/// A crowd that stalls for more than this share of the time does less than it should, so its cost says nothing; from the
+/// second share on there is no use in a larger one.
+const STALLED: f64 = 0.01;
+const HOPELESS: f64 = 0.2;
+
 /// Connections of both tools for plain fetches.
 const CONNECTIONS: &str = "32";
 
@@ -86,19 +91,28 @@ async fn viewers(server: &Server, wanted: &Wanted) {
         let number = |pointer: &str| report.pointer(pointer).and_then(Value::as_f64).unwrap_or(f64::NAN);
         let (cpu, length) = (number("/cost/cpu_s"), number("/seconds"));
         let (share, per_viewer) = (cpu / length, number("/cost/cpu_s_per_viewer_s"));
+        let stalled = number("/viewers/stall_ratio");
         println!(
             "  {crowd:>7}{share:>12.2}{:>18.3}{:>14.0}{:>16.2}{:>10.2} %{:>7.0} MB",
             per_viewer * 1e3,
             number("/total/requests") / length,
             server_s / length,
-            number("/viewers/stall_ratio") * 100.0,
+            stalled * 100.0,
             number("/cost/memory_bytes") / 1e6,
         );
-        each.push(per_viewer);
-        if share >= FULL || crowd * 2 > CROWD_MAX {
+        if stalled <= STALLED {
+            each.push(per_viewer);
+        }
+        if share >= FULL || stalled > HOPELESS || crowd * 2 > CROWD_MAX {
             break;
         }
         crowd *= 2;
+    }
+    if each.is_empty() {
+        println!(
+            "  every crowd stalled: this machine has no core to spare for the server and the tool, so there is no figure"
+        );
+        return;
     }
     let middle = median(&mut each);
     println!(

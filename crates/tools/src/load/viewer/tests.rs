@@ -332,7 +332,7 @@ fn a_slow_connection_takes_it_down_and_a_fast_one_up() {
     assert_eq!(bench.asked(), ["playlist high.m3u8"]);
     bench.listing("high.m3u8", &Stream::plain(10));
     // Its init segment has the same address here, so it is there already. 1 Mbit/s for a while.
-    bench.answer_slowly("108.m4s", 500_000, 4.0, |_| Ok(Content::Media));
+    bench.answer_slowly("108.m4s", 1_500_000, 12.0, |_| Ok(Content::Media));
     assert_eq!(bench.events()[2..], [Note::Switched { up: false }]);
     bench.listing("low.m3u8", &Stream::plain(10));
     assert_eq!(bench.asked(), ["segment 109.m4s"]);
