@@ -24,7 +24,8 @@ say "== documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 say "== house rules"
-cargo test -q -p e2e --test it --locked tidy::
+# Of all packages, so that what is built here is what the tests need.
+cargo test -q --workspace --test it --locked tidy::
 
 say "== the page"
 (cd player && npm run --silent check)

@@ -5,8 +5,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
 
-# The end-to-end tests start the program itself.
-cargo build -p live360 --locked
+# The end-to-end tests start the program itself, which is built with the tests: by itself it would need all its libraries once more,
+# with other features.
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace --locked
 else
