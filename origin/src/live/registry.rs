@@ -151,8 +151,8 @@ impl Registry {
             .iter()
             .filter_map(|stream| {
                 let (watch, _) = config.watching(Route::Multivariant(stream.name.clone()).owner());
-                let entry = stream.listed().then(|| describe(stream, &self.recorder))?;
-                Some(mark(entry?, watch))
+                let named = watch != Watch::Unlisted || stream.listed();
+                Some(mark(named.then(|| describe(stream, &self.recorder))??, watch))
             })
             .collect();
         let assets = self.recorder.assets(|id, entry| {
@@ -333,7 +333,7 @@ fn describe(stream: &Stream, recorder: &Recorder) -> Option<Value> {
     let mut entry = json!({
         "name": stream.name, "state": state, "url": Route::Multivariant(stream.name.clone()).to_string(),
         "since": date(since), "projection": layout.projection, "stereo": layout.stereo, "rungs": rungs,
-        "listed": true,
+        "listed": stream.listed(),
     });
     let marks = stream.marks();
     if let (false, Some(fields)) = (marks.is_empty(), entry.as_object_mut()) {

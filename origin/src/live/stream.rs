@@ -3,6 +3,7 @@
 //! Thin: it feeds inputs to [`super::core`] and obeys the effects in order. Files are inserted before the playlists that
 //! name them can be seen.
 
+mod publish;
 mod series;
 mod steer;
 
@@ -12,7 +13,7 @@ use super::core::{Core, Effect, Input, State};
 use super::epoch::Saved;
 use super::files::{Files, Write, file_key, write_all};
 use super::ladder::{Event, Ladder};
-use super::publisher::{Publisher, Takeover};
+use super::publisher::Publisher;
 use super::shown::{Board, Kind, Shown};
 use crate::access::Grant;
 use crate::ingest::{Claim, Ingested, PublishRequest, Refusal};
@@ -24,7 +25,7 @@ use media::name::StreamName;
 use media::protect::Keyring;
 use media::route::File;
 use media::window::{Recall, Window};
-use metrics::{counter, histogram};
+use metrics::histogram;
 use service::config::Record;
 use service::hooks::{self, Hooks};
 use std::collections::HashSet;
@@ -412,65 +413,6 @@ impl Task {
         }
     }
 
-    fn claim(
-        &mut self,
-        request: &PublishRequest,
-        grant: Grant,
-        reply: oneshot::Sender<Result<Claim, Refusal>>,
-    ) -> Option<Input> {
-        let takeover = Takeover { proven: grant.proven, peer: request.peer.ip() };
-        if let Err(refusal) = takeover.judge(self.publisher.as_ref(), &self.stream.name, tokio::time::Instant::now()) {
-            let _ = reply.send(Err(refusal));
-            return None;
-        }
-        let before = self.publisher.take();
-        let taken_over = before.is_some();
-        if let Some(before) = before {
-            self.closed(&before, "takeover");
-            before.revoke("another publisher took this stream over");
-        }
-        let (publisher, claim) = Publisher::new(request.peer.ip());
-        if reply.send(Ok(claim)).is_err() {
-            if taken_over {
-                self.unpublished("who took it over is gone");
-            }
-            return Some(Input::Unpublish);
-        }
-        tracing::info!(stream = %self.stream.name, publish = publisher.id, peer = %request.peer, "publish opened");
-        counter!("live360_publishes_total").increment(1);
-        *self.stream.publishing.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((publisher.id, request.peer.ip(), utc_ms()));
-        self.granted = grant;
-        self.apply_grant();
-        let details =
-            serde_json::json!({ "peer": request.peer.to_string(), "proven": grant.proven, "taken_over": taken_over });
-        self.stream.hooks.tell(hooks::Event::publish(&self.stream.name, details));
-        self.publisher = Some(publisher);
-        Some(Input::Publish(request.key.params.clone()))
-    }
-
-    fn end(&mut self) -> Input {
-        if let Some(publisher) = self.publisher.take() {
-            self.closed(&publisher, "ended");
-            publisher.revoke("the operator ended this stream");
-        }
-        Input::End
-    }
-
-    /// A publish is over, and why: the other half of "publish opened". Hooks are told of a takeover by who takes over.
-    fn closed(&self, publisher: &Publisher, why: &'static str) {
-        match why {
-            "encoder" => self.unpublished("the encoder is gone"),
-            "ended" => self.unpublished("the operator ended the stream"),
-            "kicked" => self.unpublished("the operator took the encoder off"),
-            "shutdown" => self.unpublished("the server is shutting down"),
-            _ => {}
-        }
-        tracing::info!(stream = %self.stream.name, publish = publisher.id, why, "publish closed");
-        counter!("live360_publish_ends_total", "why" => why).increment(1);
-        *self.stream.publishing.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
     /// Feeds one input and obeys its effects, and what those bring.
     async fn obey(&mut self, input: Input) {
         let mut inputs = vec![input];
@@ -577,10 +519,6 @@ impl Task {
         }
         self.recording = goes_on;
         news.then_some(Input::Recorded(segments, goes_on))
-    }
-
-    fn unpublished(&self, why: &str) {
-        self.stream.hooks.tell(hooks::Event::unpublish(&self.stream.name, serde_json::json!({ "reason": why })));
     }
 
     fn save(&self) {

@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_comes_or_goes_changes_what_is_not_as_for_every_stream() {
-        check(&[], &["streams.foo.listed=true"], &[]);
+        check(&[], &["streams.foo.audio=auto"], &[]);
         check(&[], &["streams.foo.listed=false"], &[("streams.foo.listed", When::Now)]);
         check(&[], &["streams.foo.stereo=tb"], &[("streams.foo.stereo", When::NextEpoch)]);
     }
