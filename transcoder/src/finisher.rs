@@ -17,7 +17,7 @@ use codec::vod::{FromVod, Job, Reel, SheetJob};
 use media::hls::date;
 use media::route::File;
 use service::hooks::Event;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use tokio::task::JoinSet;
 
@@ -48,7 +48,7 @@ pub(crate) async fn run(bench: Bench<'_>, plan: &Plan) -> Step<()> {
         finished.missing.get(at).copied().unwrap_or(true)
     };
     // Pictures in clear would show what is protected.
-    let thumbnails = lock.is_none() && sheets(stores, bench.program, plan, &facts).await?;
+    let thumbnails = lock.is_none() && sheets(stores, bench.program, plan, &facts, None).await?;
     if thumbnails {
         stores.create_file(job, thumbs::VTT, thumbs::vtt(plan, missing).into()).await.map(drop)?;
     }
@@ -98,8 +98,25 @@ fn rounded(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
-/// Makes the contact sheets that are not there yet. `false` if none can be made: an asset without them is better than none.
-async fn sheets(stores: &Stores, program: &Path, plan: &Plan, facts: &[TaskFacts]) -> Step<bool> {
+/// Makes the contact sheets to which this task was the last to add, so that there is less left to do when the job is done, while
+/// all others wait. `done` are the tasks that are.
+pub(crate) async fn ahead(bench: Bench<'_>, plan: &Plan, task: u32, done: &BTreeSet<u32>) -> Step<()> {
+    if plan.protect.is_some() {
+        return Ok(());
+    }
+    for (sheet, tasks) in thumbs::complete(plan, task, done) {
+        let mut facts = Vec::new();
+        for task in tasks {
+            facts.extend(bench.stores.facts(&plan.job, task).await?);
+        }
+        sheets(bench.stores, bench.program, plan, &facts, Some(sheet)).await?;
+    }
+    Ok(())
+}
+
+/// Makes the contact sheets that are not there yet; `only` this one, if it says so. `false` if none can be made: an asset
+/// without them is better than none.
+async fn sheets(stores: &Stores, program: &Path, plan: &Plan, facts: &[TaskFacts], only: Option<usize>) -> Step<bool> {
     let rung = thumbs::rung(plan);
     let Some(rendition) = plan.rungs.get(rung).map(|rung| rung.rendition.as_str()) else { return Ok(false) };
     let segments = facts.iter().flat_map(|task| &task.segments);
@@ -107,7 +124,8 @@ async fn sheets(stores: &Stores, program: &Path, plan: &Plan, facts: &[TaskFacts
         segments.filter_map(|segment| Some((segment.number, segment.rungs.get(rung)?.as_ref()?))).collect();
     let mut inits = HashMap::new();
     let count = u32::try_from(plan.segments.len()).unwrap_or(u32::MAX);
-    for (sheet, numbers) in thumbs::layout(count).into_iter().enumerate() {
+    let all = thumbs::layout(count).into_iter().enumerate();
+    for (sheet, numbers) in all.filter(|(sheet, _)| only.is_none_or(|only| only == *sheet)) {
         let file = thumbs::sheet_name(sheet);
         let key = entry::file_key(&plan.job, &file);
         if patiently(|| stores.egress.head(&key)).await?.is_some() {

@@ -4,6 +4,7 @@
 
 use crate::plan::Plan;
 use media::ladder::Ladder;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -32,6 +33,20 @@ pub fn layout(segments: u32) -> Vec<Range<u32>> {
     let tiles = COLUMNS * ROWS;
     let sheets = segments.div_ceil(tiles);
     (0..sheets).map(|sheet| sheet * tiles..(sheet + 1).saturating_mul(tiles).min(segments)).collect()
+}
+
+/// The sheets that have a segment of this task and lack none any more, now that these tasks are `done`; each with the tasks that
+/// make its pictures.
+pub fn complete(plan: &Plan, task: u32, done: &BTreeSet<u32>) -> Vec<(usize, Vec<u32>)> {
+    let rung = rung(plan);
+    let makes = |numbers: &Range<u32>| -> Vec<u32> {
+        let tasks = (0_u32..).zip(&plan.tasks);
+        let own = tasks.filter(|(_, task)| task.makes(rung) && task.first < numbers.end && numbers.start < task.after);
+        own.map(|(number, _)| number).collect()
+    };
+    let count = u32::try_from(plan.segments.len()).unwrap_or(u32::MAX);
+    let sheets = layout(count).into_iter().enumerate().map(|(sheet, numbers)| (sheet, makes(&numbers)));
+    sheets.filter(|(_, tasks)| tasks.contains(&task) && tasks.iter().all(|task| done.contains(task))).collect()
 }
 
 /// A tile's size in pixels, even: the picture's shape.

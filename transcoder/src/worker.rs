@@ -274,6 +274,12 @@ impl Worker {
             }
         }
         let state = self.stores.state(job).await?;
+        if !missing(&state, &plan).is_empty()
+            && let Err(trouble) = finisher::ahead(self.bench(), &plan, number, &state.done).await
+        {
+            // Whoever finishes the job tries again, and is heard.
+            tracing::debug!(job, %trouble, "thumbnails can't be made ahead");
+        }
         self.finish_if_done(&plan, &state).await
     }
 

@@ -1,6 +1,7 @@
 //! Which tile shows what, and the cues that say so. Knows no pictures.
 
 use super::*;
+use crate::plan::TaskPlan;
 use crate::planning::tests::{flv, plan_of, reel};
 
 #[test]
@@ -33,6 +34,26 @@ fn tiles_go_on_on_the_next_sheet() {
     assert_eq!(plan.segments.len(), 109);
     let all = vtt(&plan, |_| false);
     assert!(all.contains("\n00:10:00.000 --> 00:10:06.000\nthumbs/1.jpg#xywh=0,0,160,80\n"), "{all}");
+}
+
+#[test]
+fn a_sheet_is_complete_with_the_last_task_that_makes_its_pictures() {
+    let mut plan = plan_of(&[reel(flv(2.0, 0..1300, 2), vec![])]).unwrap();
+    let task = |first, after, rungs| TaskPlan { first, after, rungs };
+    // The second and the third share a sheet's end; only the pictures of the smallest rung count.
+    plan.tasks = vec![task(0, 60, 7), task(60, 104, 3), task(60, 104, 4), task(104, 109, 7)];
+    assert_eq!((plan.check(), rung(&plan)), (Ok(()), 2));
+    let check = |number, done: &[u32], expected: &[(usize, Vec<u32>)]| {
+        assert_eq!(complete(&plan, number, &done.iter().copied().collect()), expected, "{number} of {done:?}");
+    };
+    check(0, &[0], &[]);
+    check(0, &[0, 1], &[]);
+    check(2, &[2], &[]);
+    check(2, &[0, 2], &[(0, vec![0, 2])]);
+    check(0, &[0, 2], &[(0, vec![0, 2])]);
+    check(1, &[0, 1, 2], &[]);
+    check(2, &[0, 2, 3], &[(0, vec![0, 2]), (1, vec![2, 3])]);
+    check(3, &[0, 2, 3], &[(1, vec![2, 3])]);
 }
 
 #[test]
