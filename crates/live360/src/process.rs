@@ -39,10 +39,14 @@ pub(crate) async fn run(role: Role, sources: Sources, loaded: Loaded, log: LogLe
     let (steering, handle) = Steering::new(sources, loaded, current.clone(), log);
     let (bound, tiers) = (Bound::default(), Tiers::default());
     let (hooks, sender) = Hooks::open(&config, role.name())?;
+    // Edges tell nobody anything yet.
+    #[cfg(not(any(feature = "origin", feature = "transcoder")))]
+    drop(hooks);
     let mut process = Process {
         admin,
         bound,
         tiers,
+        #[cfg(any(feature = "origin", feature = "transcoder"))]
         hooks,
         balancer: None,
         edge: None,
@@ -150,6 +154,7 @@ struct Process {
     bound: Bound,
     tiers: Tiers,
     /// Who is told of what happens.
+    #[cfg(any(feature = "origin", feature = "transcoder"))]
     hooks: Hooks,
     balancer: Option<Balancer>,
     edge: Option<edge::Handle>,

@@ -166,17 +166,24 @@ impl Steering {
         }
     }
 
+    /// Lets the origin judge by this who may publish: that depends on files too, and all or nothing is taken over.
+    #[cfg(feature = "origin")]
+    fn admit(&self, loaded: Loaded) -> anyhow::Result<Loaded> {
+        if let Some(origin) = &self.origin {
+            origin.reload_access(&loaded.config)?;
+        }
+        Ok(loaded)
+    }
+
+    #[cfg(not(feature = "origin"))]
+    fn admit(&self, loaded: Loaded) -> anyhow::Result<Loaded> {
+        Ok(loaded)
+    }
+
     async fn reload(&mut self, by: &str) -> Answer {
         let sources = self.sources.clone();
         let read = tokio::task::spawn_blocking(move || sources.read()).await.context("reading the config");
-        let read = read.and_then(|read| Ok(read?)).and_then(|loaded| {
-            // Who may publish depends on files too, and all or nothing is taken over.
-            #[cfg(feature = "origin")]
-            if let Some(origin) = &self.origin {
-                origin.reload_access(&loaded.config)?;
-            }
-            Ok(loaded)
-        });
+        let read = read.and_then(|read| Ok(read?)).and_then(|loaded| self.admit(loaded));
         let loaded = match read {
             Ok(loaded) => loaded,
             Err(error) => {
