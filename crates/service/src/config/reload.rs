@@ -1,6 +1,6 @@
 //! What a configuration that is read again changes, and when each change takes effect.
 //!
-//! Pure. Whoever adds a key adds a line to [`WHEN`]: a test names the keys that have none. Who applies a change is not known
+//! Pure. Whoever adds a key adds a line to `WHEN`: a test names the keys that have none. Who applies a change is not known
 //! here; a key that says [`When::Now`] must be read from [`super::Current`] each time it is needed.
 
 use super::keys;

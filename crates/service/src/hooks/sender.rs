@@ -43,7 +43,7 @@ impl Sender {
         Ok(Self { receivers, client, secret: config.secret.clone(), kept, inbox })
     }
 
-    /// Delivers until `shutdown`, and then for [`FLUSH_WITHIN`] what waits.
+    /// Delivers until `shutdown`, and then for `FLUSH_WITHIN` what waits.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut outbox = Outbox::new(self.receivers.len());
         for message in self.kept.left().await {

@@ -1,6 +1,6 @@
 //! `live360 load URL`: many viewers that behave like players, and what they saw.
 //!
-//! A viewer is a pure state machine ([`viewer`]); `drive` carries its requests over connections of its own (`net`) and
+//! A viewer is a pure state machine (`viewer`); `drive` carries its requests over connections of its own (`net`) and
 //! counts (`tally`). What was read of playlists is shared by all viewers of a thread (`shared`, `listing`). Doesn't print,
 //! exit or read the environment: the binary does.
 
