@@ -19,7 +19,7 @@ SHELL := /bin/bash
 # Cargo's own folder, and what setup.sh put below .setup because the machine had none or an old one.
 export PATH := $(CURDIR)/.setup/cargo/bin:$(CURDIR)/.setup/node/bin:$(HOME)/.cargo/bin:$(PATH)
 
-# For `make run`: further arguments of `live360 all`, as ARGS="--set origin.rtmp=0.0.0.0:1935".
+# For `make run`: further arguments of `live360 all`, as ARGS="--set origin.rtmp=0.0.0.0:1935 --set publish.key=SECRET".
 ARGS ?=
 
 help:
